@@ -1,0 +1,1 @@
+"""Namesake: a customer-identity authority for CRMs."""

@@ -1,0 +1,199 @@
+"""The words that travel between modules, as frozen types.
+
+Numbers of the enums equal those of the wire (`namesake.v1`), which a test holds; nothing here
+knows protobuf. Times are microseconds since the Unix epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+
+class Channel(IntEnum):
+    """What kind of contact point a value is."""
+
+    EMAIL = 1
+    PHONE = 2
+
+
+class Verdict(IntEnum):
+    """What is known of a contact point. UNKNOWN is a third answer, never a kind of INVALID."""
+
+    VALID = 1
+    RISKY = 2
+    INVALID = 3
+    UNKNOWN = 4
+
+
+class Reason(IntEnum):
+    """Why the verdict is what it is; stable on the wire."""
+
+    ACCEPTED = 1
+    EMAIL_SYNTAX = 2
+    UNUSUAL_SYNTAX = 3
+    SPECIAL_USE_DOMAIN = 4
+    DOMAIN_NOT_FOUND = 5
+    NO_MAIL_SERVER = 6
+    NULL_MX = 7
+    MAIL_SERVER_UNKNOWN = 8
+    DISPOSABLE = 9
+    PENDING = 10
+    NOT_LOOKED_UP = 11
+    PHONE_FORMAT = 12
+    PHONE_NOT_ASSIGNED = 13
+
+
+MESSAGES: dict[Reason, str] = {
+    Reason.ACCEPTED: "Accepted",
+    Reason.EMAIL_SYNTAX: "Does not match the e-mail address format",
+    Reason.UNUSUAL_SYNTAX: "Legal, but of a form that many mail systems refuse",
+    Reason.SPECIAL_USE_DOMAIN: "The domain is reserved and never receives mail",
+    Reason.DOMAIN_NOT_FOUND: "The domain does not exist",
+    Reason.NO_MAIL_SERVER: "The domain has no mail server",
+    Reason.NULL_MX: "The domain says that it accepts no mail",
+    Reason.MAIL_SERVER_UNKNOWN: "The domain's mail server could not be looked up",
+    Reason.DISPOSABLE: "A throw-away address",
+    Reason.PENDING: "Waiting for the domain to be looked up",
+    Reason.NOT_LOOKED_UP: "Well-formed; the domain was not looked up",
+    Reason.PHONE_FORMAT: "Does not match the international phone number format",
+    Reason.PHONE_NOT_ASSIGNED: "Of a possible length, but in no range that is in use",
+}
+
+
+class Flag(IntEnum):
+    """What is worth knowing of an address beside its verdict."""
+
+    ROLE_ACCOUNT = 1
+    FREE_PROVIDER = 2
+    PRIVACY_RELAY = 3
+
+
+class PhoneType(IntEnum):
+    """Number types of libphonenumber."""
+
+    FIXED_LINE = 1
+    MOBILE = 2
+    FIXED_LINE_OR_MOBILE = 3
+    TOLL_FREE = 4
+    PREMIUM_RATE = 5
+    SHARED_COST = 6
+    VOIP = 7
+    PERSONAL_NUMBER = 8
+    PAGER = 9
+    UAN = 10
+    VOICEMAIL = 11
+
+
+class Lookup(IntEnum):
+    """How a check treats domains whose DNS verdict is not in the cache."""
+
+    WAIT = 1  # resolve now, up to the deadline; then UNKNOWN
+    DEFER = 2  # answer PENDING at once; the caller settles it later
+    SKIP = 3  # syntax and lists only
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One contact point as it was given. `region` is the caller's default region or ""."""
+
+    channel: Channel
+    value: str
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict on one contact point and what it rests on."""
+
+    verdict: Verdict
+    reason: Reason
+    checked_us: int
+    holds_until_us: int = 0  # 0: for as long as the rules and tables stand
+    flags: tuple[Flag, ...] = ()
+    suggested_domain: str = ""
+    mx_hosts: tuple[str, ...] = ()
+    source: str = ""  # the list or table and its version ("disposable-email-domains 0.0.293")
+    detail: str = ""  # what precisely broke the syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A contact point with its normal form ("" where it has none) and finding."""
+
+    channel: Channel
+    normal: str
+    finding: Finding
+    region: str = ""  # phones: ISO 3166-1 alpha-2, "001" for non-geographic
+    phone_type: PhoneType | None = None
+    extension: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A (type, value) pair that names a customer, other than an e-mail or phone."""
+
+    type: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A customer as a caller sent it, with what the use cases need taken out of it.
+
+    `draft` is the codec's parsed form, opaque to everybody else.
+    """
+
+    draft: object
+    id: str = ""
+    etag: str = ""
+    points: tuple[Point, ...] = ()
+    identities: tuple[Identity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a stored record holds, read back: what its index entries are made of."""
+
+    id: str
+    etag: str
+    archived: bool
+    normals: tuple[tuple[Channel, str], ...] = ()  # normal forms, in the record's order
+    identities: tuple[Identity, ...] = ()
+    pending: tuple[str, ...] = field(default=())  # domains whose DNS verdict is awaited
+
+
+class Combine(IntEnum):
+    """How an incoming card meets the stored one."""
+
+    REPLACE = 1  # the incoming card is the whole truth (SaveCustomer by id)
+    MASK = 2  # only the fields of the mask, taken from the incoming card (UpdateCustomer)
+    OVERLAY = 3  # given scalars win, lists are united (import, on match)
+    FILL = 4  # stored scalars win, blanks are filled, lists are united (ATTACH)
+
+
+class Codec(Protocol):
+    """Encoded customer records, for those who may not know their encoding.
+
+    `server/wire.py` implements it; records are opaque bytes elsewhere.
+    """
+
+    def seal(self, card: Card, checked: Sequence[Checked]) -> bytes:
+        """Encode `card` with normal forms and findings (one per `card.points`, in order)."""
+
+    def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
+        """Return the record: `body` with the fields that only the writer knows."""
+
+    def combine(self, old: bytes, new: bytes, how: Combine, mask: Sequence[str] = ()) -> bytes:
+        """Return the body that results where `new` (sealed) meets the stored `old`."""
+
+    def diff(self, old: bytes, new: bytes) -> bytes:
+        """Return the encoded field-level difference, b"" where nothing of substance differs."""
+
+    def held(self, record: bytes) -> Held:
+        """Read back what the index keeps of a record."""
+
+    def settle(self, record: bytes, domain: str, finding: Finding) -> bytes:
+        """Return the body with `finding` at each pending e-mail of `domain`."""

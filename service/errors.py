@@ -1,0 +1,108 @@
+"""Domain errors: one small tree, each with a stable reason that clients may match on.
+
+A verdict is data and never appears here; these are the faults and refusals.
+No error text carries customer data: it names the field, the rule and the limit.
+"""
+
+from __future__ import annotations
+
+
+class NamesakeError(Exception):
+    """Base of all domain errors.
+
+    `reason` is stable (it travels as `google.rpc.ErrorInfo.reason`); the message may change.
+    `field` is the path of the request field at fault ("customer.emails[0].value"), or "".
+    `details` are facts a caller may act on (ids, limits), never contact data.
+    """
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "", **details: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.details = details
+
+
+class InvalidArgument(NamesakeError):
+    """The request breaks a rule that no state of the data could satisfy."""
+
+    reason = "INVALID_ARGUMENT"
+
+
+class NotFound(NamesakeError):
+    """No customer (job, page …) with this id."""
+
+    reason = "NOT_FOUND"
+
+
+class Deleted(NamesakeError):
+    """The id belonged to a customer that was deleted; it is never used again."""
+
+    reason = "CUSTOMER_DELETED"
+
+
+class Merged(NamesakeError):
+    """The id now redirects to a survivor, which `details["survivor"]` names."""
+
+    reason = "CUSTOMER_MERGED"
+
+
+class StaleEtag(NamesakeError):
+    """The customer changed since the caller read it."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class DuplicateFound(NamesakeError):
+    """The card shares a contact point or identity and the caller asked to reject that."""
+
+    reason = "DUPLICATE_FOUND"
+
+
+class AmbiguousDuplicates(NamesakeError):
+    """The card matches several customers, so there is none to attach it to."""
+
+    reason = "DUPLICATES_AMBIGUOUS"
+
+
+class LimitExceeded(NamesakeError):
+    """A bound of `Settings` was reached (queue, batch, message); trying later or smaller helps."""
+
+    reason = "LIMIT_EXCEEDED"
+
+
+class StorageFull(NamesakeError):
+    """The disk or the map is full: writes are refused, reads go on."""
+
+    reason = "STORAGE_FULL"
+
+
+class StorageFault(NamesakeError):
+    """The index could not be read or written."""
+
+    reason = "STORAGE_FAULT"
+
+
+class FormatMismatch(NamesakeError):
+    """The data folder was written in a format that this release cannot read."""
+
+    reason = "FORMAT_MISMATCH"
+
+
+class SequenceUnavailable(NamesakeError):
+    """The change feed was asked for a sequence that it does not hold."""
+
+    reason = "SEQUENCE_UNAVAILABLE"
+
+
+class Unauthenticated(NamesakeError):
+    """The call carries no credential, or an unknown one."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class ShuttingDown(NamesakeError):
+    """The process is draining; another worker or a retry will serve the call."""
+
+    reason = "SHUTTING_DOWN"

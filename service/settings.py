@@ -1,0 +1,109 @@
+"""Every bound and choice of the service in one frozen object, each with its unit and reason.
+
+Values come from the environment (`NAMESAKE_…`) or the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Limits are inclusive. Sizes are bytes unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="NAMESAKE_", frozen=True, extra="forbid")
+
+    # Where
+    data: Path = Field(Path("namesake-data"), description="Folder that holds everything durable")
+    address: str = Field("127.0.0.1:7400", description="host:port to listen on")
+    workers: int = Field(1, ge=1, le=64, description="Server processes over the one folder")
+    tls_certificate: Path | None = Field(None, description="PEM chain; TLS is on when given")
+    tls_key: Path | None = Field(None, description="PEM private key of the certificate")
+    accounts: Path | None = Field(None, description="TOML file of accounts and credentials")
+    redis: str | None = Field(None, description="redis:// URL of a shared DNS verdict cache")
+    metrics_address: str | None = Field(None, description="host:port of the Prometheus page")
+
+    # Normal forms
+    default_region: str = Field(
+        "US", pattern="^[A-Z]{2}$", description="Region of phones given without a country code"
+    )
+    exclusive_identity_types: frozenset[str] = Field(
+        frozenset(), description="Identity types of which a customer holds at most one value"
+    )
+
+    # DNS
+    dns_servers: tuple[str, ...] = Field(
+        (), description="host or host:port; empty: the system's resolvers"
+    )
+    dns_deadline_ms: int = Field(
+        400, ge=1, description="A save waits no longer than this; people notice half a second"
+    )
+    dns_concurrency: int = Field(
+        256, ge=1, description="Look-ups under way at once; recursive resolvers throttle above it"
+    )
+    dns_waiting_domains: int = Field(
+        10_000, ge=1, description="Domains queued for look-up; beyond it a check says UNKNOWN"
+    )
+    dns_cache_domains: int = Field(
+        100_000, ge=1, description="Verdicts held in memory, about 300 bytes each"
+    )
+    dns_ttl_min_s: int = Field(60, ge=0, description="Shorter TTLs are stretched to this")
+    dns_ttl_max_s: int = Field(86_400, ge=1, description="Longer TTLs are cut to this")
+    dns_negative_ttl_s: int = Field(
+        300, ge=1, description="A domain that somebody registers now works minutes later"
+    )
+    dns_unknown_ttl_s: int = Field(
+        15, ge=0, description="After a failed look-up the domain is not asked again for this long"
+    )
+    dns_stale_s: int = Field(
+        7 * 86_400, ge=0, description="A positive verdict outlives its TTL by this when DNS is down"
+    )
+    dns_channel_life_s: int = Field(
+        600, ge=1, description="c-ares keeps NODATA up to an hour; a new channel forgets it"
+    )
+    redis_deadline_ms: int = Field(
+        50, ge=1, description="A shared cache slower than this is worse than none"
+    )
+
+    # Index
+    map_size: int = Field(
+        1 << 40, ge=1 << 20, description="Virtual size of the map (address space, not disk)"
+    )
+    group_limit_items: int = Field(
+        4_000, ge=1, description="Decisions in one durable commit: longer ones delay card saves"
+    )
+    write_queue_items: int = Field(
+        20_000, ge=1, description="Decisions waiting for the writer before callers are held back"
+    )
+    request_memory_s: int = Field(
+        86_400, ge=1, description="How long a request_id makes a retry return the first outcome"
+    )
+
+    # Requests
+    message_limit: int = Field(16 << 20, ge=1 << 16, description="Largest gRPC message, either way")
+    customer_limit: int = Field(64 << 10, ge=1 << 10, description="Largest encoded customer")
+    points_limit: int = Field(
+        100, ge=1, description="Contact points (or identities) of a customer, contacts included"
+    )
+    list_limit: int = Field(200, ge=1, description="Entries in any other list of a customer")
+    text_limit_chars: int = Field(10_000, ge=1, description="Characters of any text field")
+    batch_limit_rows: int = Field(5_000, ge=1, description="Rows of a batch, unary or streamed")
+    page_default_rows: int = Field(50, ge=1, description="Rows of a page nobody sized")
+    page_limit_rows: int = Field(1_000, ge=1, description="Largest page")
+    duplicate_page_rows: int = Field(5, ge=1, description="Others shown per contact point")
+    count_limit_rows: int = Field(
+        10_000, ge=1, description="Duplicates of one point are counted up to this, then it is said"
+    )
+    scan_limit_rows: int = Field(
+        20_000, ge=1, description="Rows looked at for one page; then a short page with a token"
+    )
+    export_batch_rows: int = Field(1_000, ge=1, description="Rows of an export message")
+    stream_stall_s: int = Field(
+        60, ge=1, description="A snapshot reader that takes nothing for this long is ended"
+    )
+    watch_poll_ms: int = Field(50, ge=1, description="How soon a watcher sees another worker")
+    concurrent_rpcs: int = Field(1_000, ge=1, description="RPCs under way per worker")
+    drain_s: int = Field(20, ge=0, description="Grace for running RPCs at shutdown")

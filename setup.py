@@ -1,0 +1,52 @@
+"""Build steps that `pyproject.toml` cannot say: stubs are generated beside their protos.
+
+`build_proto` runs before the packages are copied, so that wheels, editable installs and
+`make proto` all get the same stubs: messages and services with their types for mypy.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+from setuptools import Command, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent / "proto"
+
+
+class BuildProto(Command):
+    """Generate `*_pb2.py`, `*_pb2_grpc.py` and their `.pyi` in the source tree."""
+
+    description = "generate the protobuf and gRPC stubs"
+    user_options: list[tuple[str, str, str]] = []
+
+    def initialize_options(self) -> None:
+        """There are no options."""
+
+    def finalize_options(self) -> None:
+        """There are no options."""
+
+    def run(self) -> None:
+        """Run protoc over every proto of the package."""
+        from grpc_tools import protoc
+
+        well_known = importlib.resources.files("grpc_tools") / "_proto"
+        protos = [str(path) for path in sorted(ROOT.glob("namesake/v1/*.proto"))]
+        outputs = (
+            f"--{kind}_out={ROOT}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")
+        )
+        if protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *outputs, *protos]):
+            raise SystemExit("protoc failed")
+
+
+class BuildPy(build_py):
+    """Copies packages; generates the stubs first, also in an editable install."""
+
+    def run(self) -> None:
+        """Generate, then copy."""
+        self.run_command("build_proto")
+        super().run()
+
+
+setup(cmdclass={"build_proto": BuildProto, "build_py": BuildPy})
