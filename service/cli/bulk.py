@@ -1,0 +1,311 @@
+"""Commands for files: import and export."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Annotated, BinaryIO
+
+import grpc
+import typer
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+
+from namesake import v1
+from service.cli import show
+from service.cli.cards import RegionOption
+from service.cli.convert import customer_field, to_customer, to_row
+from service.cli.importing import Failures, ImportJob
+from service.cli.link import ROWS_FAILED, Link, complain, remote
+from service.cli.outbox import cut
+from service.cli.retry import Retry
+from service.errors import InvalidArgument
+from service.transfer import columns, words
+from service.transfer.columns import Columns
+from service.transfer.files import (
+    STANDARD_STREAM,
+    CsvReader,
+    CsvWriter,
+    Record,
+    Source,
+    records,
+    whole,
+)
+from service.transfer.rows import RowRefused
+
+_SIZE_BYTES = 4  # before each customer that waits on disk
+
+
+class Format(StrEnum):
+    """What a file is written in."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class MatchBy(StrEnum):
+    """By what an imported row finds the customer that it updates."""
+
+    CUSTOMER_ID = "customer-id"
+    IDENTITY = "identity"
+    MOBILE = "mobile"
+    PHONE = "phone"
+    EMAIL = "email"
+
+
+class DateOrder(StrEnum):
+    """How to read 03/04/1990."""
+
+    DAY_FIRST = "dmy"
+    MONTH_FIRST = "mdy"
+
+
+_DATE_ORDERS: dict[DateOrder | None, words.DateOrder] = {
+    None: "",
+    DateOrder.DAY_FIRST: "dmy",
+    DateOrder.MONTH_FIRST: "mdy",
+}
+
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="By default by the file's ending.")
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="Name a column's field, or - to ignore it."),
+]
+
+
+@remote
+def import_file(
+    link: Link,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSONL; - for stdin.")],
+    file_format: FormatOption = None,
+    mapping: MapOption = None,
+    delimiter: Annotated[str, typer.Option(help="By default found in the header.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8-sig",
+    dates: Annotated[DateOrder | None, typer.Option(help="How to read 03/04/1990.")] = None,
+    job_id: Annotated[
+        str, typer.Option(help="Names the import; by default made of the file and the options.")
+    ] = "",
+    match_order: Annotated[
+        list[MatchBy] | None,
+        typer.Option(
+            metavar="BY",
+            help="customer-id, identity, mobile, phone or email; repeatable, in order.",
+        ),
+    ] = None,
+    create_all: Annotated[
+        bool, typer.Option("--create-all", help="Match by customer id alone, create the others.")
+    ] = False,
+    source: Annotated[str, typer.Option(help="Source to add to every row.")] = "",
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="Tag to add; repeatable.")
+    ] = None,
+    campaign: Annotated[str, typer.Option(help="Campaign to add to every row.")] = "",
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="GROUP", help="Group to add; repeatable.")
+    ] = None,
+    region: RegionOption = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, match and count; store nothing.")
+    ] = False,
+    failures: Annotated[
+        str, typer.Option(metavar="OUT.CSV", help="Write rows that failed, with the reason.")
+    ] = "",
+) -> None:
+    """Stream a file into the account; exit status 3 where rows failed.
+
+    Ended in the middle, the same command goes on where it stopped. JSONL has one Customer per
+    line, as `namesake export` writes it.
+
+    Examples:
+      namesake import people.csv --map 'Kd-Nr=id' --map 'Karte=identity:loyalty' --region DE
+      namesake import people.csv --dry-run --failures failed.csv
+    """
+    settings = v1.ImportSettings(
+        match_order=[v1.MatchBy.Value(f"MATCH_BY_{by.name}") for by in match_order or ()],
+        create_all=create_all,
+        source=source,
+        tags=tag or (),
+        campaign=campaign,
+        groups=group or (),
+        default_region=region,
+        dry_run=dry_run,
+    )
+    date_order = _DATE_ORDERS[dates]
+    reading = (file_format, tuple(mapping or ()), delimiter, encoding, date_order)
+    settings.job_id = job_id or _job_id(file, settings, reading)
+    origin = Source(file)
+    try:
+        lines = origin.lines(encoding)
+        if (file_format or _format(file)) is Format.JSONL:
+            parsed = _json_customers(records(lines))
+            header: Sequence[str] = ("line",)
+        else:
+            table = CsvReader(lines, delimiter=delimiter or None)
+            header = table.header
+            known = Columns.of(header, mapping or (), date_order)
+            _warn_unrecognised(known)
+            parsed = _table_customers(table, known)
+        job = ImportJob(link, settings, Failures(failures, header))
+        job.run(cut(parsed), origin)
+    finally:
+        origin.close()
+    job.summarise()
+    if job.failed:
+        raise typer.Exit(ROWS_FAILED)
+
+
+def _format(file: str) -> Format:
+    return Format.JSONL if Path(file).suffix in (".jsonl", ".ndjson", ".json") else Format.CSV
+
+
+def _warn_unrecognised(known: Columns) -> None:
+    if known.unrecognised:
+        names = ", ".join(repr(name) for name in known.unrecognised)
+        complain(f"left out, as no field is known for them: {names}")
+
+
+def _job_id(file: str, settings: v1.ImportSettings, reading: tuple[object, ...]) -> str:
+    """Name a job by the file's content and all that decides what its rows become.
+
+    So the same command resumes, and another reading of the same file is another job.
+    """
+    if file == STANDARD_STREAM:
+        return f"stdin-{uuid.uuid4().hex}"
+    digest = hashlib.sha256(repr(reading).encode())
+    digest.update(settings.SerializeToString(deterministic=True))
+    try:
+        with Path(file).open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise InvalidArgument(f"Cannot open {file}: {error.strerror}") from None
+    return f"file-{digest.hexdigest()[:40]}"
+
+
+_Parsed = tuple[Record, v1.Customer | RowRefused]
+
+
+def _table_customers(table: Iterable[Record], known: Columns) -> Iterator[_Parsed]:
+    for record in table:
+        try:
+            yield record, to_customer(known.row(record.cells))
+        except RowRefused as refused:
+            yield record, refused
+
+
+def _json_customers(lines: Iterable[Record]) -> Iterator[_Parsed]:
+    for record in lines:
+        try:
+            customer = Parse(record.cells[0], v1.Customer())
+        except ParseError as error:
+            yield record, RowRefused(f"Not a Customer in JSON: {error}")
+        else:
+            customer.ClearField("etag")  # it was the exporting server's
+            yield record, customer
+
+
+@remote
+def export_file(
+    link: Link,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSONL; - for stdout.")],
+    file_format: FormatOption = None,
+    fields: Annotated[
+        str, typer.Option(help="Fields of Customer, with commas: id,last_name,emails.")
+    ] = "",
+    active_only: Annotated[bool, typer.Option("--active-only", help="Leave out archived.")] = False,
+    delimiter: Annotated[str, typer.Option(help="Of a CSV file.")] = ",",
+) -> None:
+    """Write all customers of one consistent snapshot to a file that `namesake import` reads.
+
+    JSONL has everything. CSV has no columns for contacts, consent by channel and further
+    addresses of a customer. The file appears when it is whole.
+
+    Examples:
+      namesake export customers.jsonl
+      namesake export - --format csv --fields id,last_name,emails | head
+    """
+    request = v1.ExportCustomersRequest(active_only=active_only)
+    if fields:
+        request.fields.CopyFrom(FieldMask(paths=fields.replace(" ", "").split(",")))
+    chosen = file_format or _format(file)
+    with whole(file) as stream, _Exported(link, request) as exported:
+        if chosen is Format.JSONL:
+            for customer in exported:
+                stream.write(MessageToJson(customer, indent=None, ensure_ascii=False).encode())
+                stream.write(b"\n")
+        else:
+            _write_table(exported, stream, set(request.fields.paths), delimiter)
+    summary = {"file": file, "customers": exported.count, "sequence": exported.sequence}
+    if link.as_json and file != STANDARD_STREAM:
+        show.json_line(summary)
+    else:
+        typer.echo(f"{exported.count:,} customers, as of change {exported.sequence}", err=True)
+
+
+class _Exported:
+    """The customers of an export, in order; a broken stream goes on where it was."""
+
+    def __init__(self, link: Link, request: v1.ExportCustomersRequest) -> None:
+        self.count = 0
+        self.sequence = 0
+        self._link = link
+        self._request = request
+        self._retry = Retry()
+        self._bar = show.progress("exporting")
+
+    def __enter__(self) -> _Exported:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __iter__(self) -> Iterator[v1.Customer]:
+        stub = v1.TransferServiceStub(self._link.channel)
+        task = self._bar.add_task("", total=None, done=0)
+        while True:
+            try:
+                for response in self._link.stream(stub.ExportCustomers, self._request):
+                    yield from response.customers
+                    self.count += len(response.customers)
+                    # A resumed export has a newer snapshot; what was sent first has the older.
+                    self.sequence = self.sequence or int(response.sequence)
+                    self._request.after = response.resume_token
+                    self._retry.progressed()
+                    self._bar.update(
+                        task, total=int(response.total), completed=self.count, done=self.count
+                    )
+            except grpc.RpcError as error:
+                self._retry.wait_or_raise(error)
+            else:
+                return
+
+
+def _write_table(
+    customers: Iterable[v1.Customer], stream: BinaryIO, fields: set[str], delimiter: str
+) -> None:
+    """Write CSV in two passes: which columns there are is known only after the last customer.
+
+    The first pass keeps the rows on disk, as what is exported may be larger than the memory.
+    """
+    with TemporaryFile() as spool:
+        extra: set[str] = set()
+        for customer in customers:
+            extra |= columns.present(to_row(customer))
+            encoded = customer.SerializeToString()
+            spool.write(len(encoded).to_bytes(_SIZE_BYTES) + encoded)
+        spool.seek(0)
+        names = [
+            name for name in columns.table(extra) if not fields or customer_field(name) in fields
+        ]
+        writer = CsvWriter(stream, names, delimiter=delimiter)
+        while size := spool.read(_SIZE_BYTES):
+            customer = v1.Customer.FromString(spool.read(int.from_bytes(size)))
+            writer.write(columns.cells(to_row(customer), names))
+        writer.detach()

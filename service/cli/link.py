@@ -1,0 +1,163 @@
+"""The connection of one command: options that every remote command has, calls, and refusals."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec, cast
+
+import grpc
+import typer
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from service.errors import InvalidArgument, NamesakeError
+from service.settings import Settings
+
+DEADLINE_S = 30.0  # for one answer; a bulk check may wait for many look-ups
+REFUSED, USAGE, ROWS_FAILED = 1, 2, 3
+_MESSAGE_LIMIT = Settings.model_fields["message_limit"].default
+
+_P = ParamSpec("_P")
+
+ServerOption = Annotated[
+    str, typer.Option("--server", envvar="NAMESAKE_SERVER", help="host:port of the server.")
+]
+TokenOption = Annotated[
+    str, typer.Option("--token", envvar="NAMESAKE_TOKEN", help="Credential of the account.")
+]
+CaOption = Annotated[
+    Path | None,
+    typer.Option("--ca", envvar="NAMESAKE_CA", help="PEM roots to trust; TLS is on when given."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Write JSON lines to standard output, nothing else.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A channel to the server, with the credential of its calls and the wanted output."""
+
+    server: str
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...]
+    as_json: bool
+
+    def call(self, method: Callable[..., Any], request: object) -> Any:
+        """Call a unary method; it answers within the deadline or fails."""
+        return method(request, timeout=DEADLINE_S, metadata=self.metadata)
+
+    def stream(self, method: Callable[..., Any], request: object) -> Any:
+        """Call a streaming method; it may last as long as it likes."""
+        return method(request, metadata=self.metadata)
+
+
+@contextmanager
+def _open(server: str, token: str, ca: Path | None, as_json: bool) -> Iterator[Link]:
+    options = [
+        ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
+        ("grpc.max_send_message_length", _MESSAGE_LIMIT),
+        # A server that comes back is found within a second or two, not within minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    if ca is None:
+        channel = grpc.insecure_channel(server, options)
+    else:
+        channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(_pem(ca)), options)
+    with channel:
+        yield Link(server, channel, metadata, as_json)
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"Cannot read {path}: {error.strerror}", field="--ca") from None
+
+
+def remote(function: Callable[Concatenate[Link, _P], None]) -> Callable[..., None]:
+    """Turn `function(link, …)` into a command: it gets the connection's options and its errors."""
+
+    @wraps(function)
+    def run(server: str, token: str, ca: Path | None, as_json: bool, **given: Any) -> None:
+        with reported(server), _open(server, token, ca, as_json) as link:
+            cast(Callable[..., None], function)(link, **given)
+
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = (
+        ("server", ServerOption, Settings.model_fields["address"].default),
+        ("token", TokenOption, ""),
+        ("ca", CaOption, None),
+        ("as_json", JsonOption, False),
+    )
+    named = inspect.Parameter.KEYWORD_ONLY
+    every = [parameter.replace(kind=named) for parameter in own]
+    every += [
+        inspect.Parameter(name, named, default=default, annotation=annotation)
+        for name, annotation, default in shared
+    ]
+    # What typer reads options from, in place of the signature of `run`.
+    del run.__wrapped__
+    run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+    return run
+
+
+@contextmanager
+def reported(server: str = "") -> Iterator[None]:
+    """Turn faults into one line on standard error and the exit status."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        complain(explain(error, server))
+        raise typer.Exit(REFUSED) from None
+    except NamesakeError as error:
+        complain(_line(error.reason, error.field, error.message))
+        raise typer.Exit(USAGE if error.field.startswith("--") else REFUSED) from None
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(REFUSED) from None
+
+
+def complain(line: str) -> None:
+    """Write one line to standard error."""
+    typer.echo(f"namesake: {line}", err=True)
+
+
+def explain(error: grpc.RpcError, server: str) -> str:
+    """Return a failed call as one line: reason, field, message."""
+    code, message = error.code(), error.details() or ""
+    reason, violations = _details(error)
+    if reason:
+        return "; ".join(_line(reason, *v) for v in violations) or _line(reason, "", message)
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return _line(code.name, "", message)
+    if "andshake" in message or "SSL" in message:
+        return f"No TLS connection to {server}: check --ca and the server's name"
+    return f"No server answers at {server}; start one with: namesake serve --address {server}"
+
+
+def _details(error: grpc.RpcError) -> tuple[str, list[tuple[str, str]]]:
+    """Return the stable reason and the field violations, as far as the server sent them."""
+    try:
+        status = rpc_status.from_call(cast(grpc.Call, error))
+    except ValueError:  # details that contradict the call's code: a proxy, not our server
+        status = None
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details if status else ():
+        detail.Unpack(info) or detail.Unpack(bad)
+    return info.reason, [(v.field, v.description) for v in bad.field_violations]
+
+
+def _line(reason: str, field: str, message: str) -> str:
+    return " ".join(part for part in (reason, field and f"{field}:", message) if part)

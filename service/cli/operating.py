@@ -1,0 +1,179 @@
+"""Commands for operators: serve, stats, backup, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from namesake import v1
+from service.cli import show
+from service.cli.checking import DnsServerOption
+from service.cli.link import REFUSED, USAGE, Link, complain, remote, reported
+from service.errors import InvalidArgument, NamesakeError
+from service.settings import Settings
+from service.transfer.files import STANDARD_STREAM, whole
+
+DATA_FILE = "data.mdb"  # what a restored account folder has to hold
+
+
+def serve(
+    data: Annotated[Path | None, typer.Option(help="Folder that holds everything.")] = None,
+    address: Annotated[str | None, typer.Option(help="host:port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes over the folder.")] = None,
+    default_region: Annotated[
+        str | None, typer.Option(help="Country of phones without a country code.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-cert", help="PEM chain; TLS is on when given.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM private key.")] = None,
+    accounts: Annotated[Path | None, typer.Option(help="TOML of accounts and credentials.")] = None,
+    redis: Annotated[str | None, typer.Option(help="redis:// URL of a shared DNS cache.")] = None,
+    dns_server: DnsServerOption = None,
+    metrics_address: Annotated[
+        str | None, typer.Option(help="host:port of the Prometheus page.")
+    ] = None,
+) -> None:
+    """Run the service until it is stopped (Ctrl-C or SIGTERM: it drains first).
+
+    Every setting may also come from the environment (NAMESAKE_DATA, NAMESAKE_WORKERS …); further
+    ones, such as limits and deadlines, only from there.
+
+    Examples:
+      namesake serve --data /var/lib/namesake --default-region DE
+      namesake serve --address 0.0.0.0:7400 --tls-cert cert.pem --tls-key key.pem
+          --accounts accounts.toml --workers 4
+    """
+    flags = {
+        "data": data,
+        "address": address,
+        "workers": workers,
+        "default_region": default_region,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "accounts": accounts,
+        "redis": redis,
+        "dns_servers": tuple(dns_server) if dns_server else None,
+        "metrics_address": metrics_address,
+    }
+    settings = _settings({name: value for name, value in flags.items() if value is not None})
+    with reported():
+        from service.server.app import run  # loaded here: no other command needs the server
+
+        try:
+            status = run(settings)
+        except InvalidArgument as error:
+            complain(f"--{error.field.replace('_', '-')}: {error.message}")
+            raise typer.Exit(USAGE) from None
+    raise typer.Exit(status)
+
+
+def _settings(flags: dict[str, object]) -> Settings:
+    try:
+        return Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "_".join(str(part) for part in fault["loc"][:1])
+            complain(f"--{name.replace('_', '-')} (NAMESAKE_{name.upper()}): {fault['msg']}")
+        raise typer.Exit(USAGE) from None
+
+
+@remote
+def stats(link: Link) -> None:
+    """Show how much is stored and how the caches do.
+
+    Examples:
+      namesake stats --json
+    """
+    response = link.call(v1.AdminServiceStub(link.channel).GetStats, v1.GetStatsRequest())
+    if link.as_json:
+        show.json_line(response)
+        return
+    facts = [
+        ("account", response.account),
+        ("customers", f"{response.customers:,}"),
+        ("last change", f"{response.sequence:,}"),
+        ("domains awaited", f"{response.pending_domains:,}"),
+        ("file", f"{response.file_bytes:,} bytes"),
+        ("release", f"{response.version} (format {response.format_version})"),
+        ("since", response.start_time.ToDatetime().isoformat(" ", "seconds")),
+    ]
+    show.table("Account", ("", "value"), facts)
+    tables = [(t.name, f"{t.entries:,}", f"{t.bytes:,}") for t in response.tables]
+    show.table("Sub-databases", ("name", "entries", "bytes"), tables)
+    counters = [(name, f"{response.counters[name]:,}") for name in sorted(response.counters)]
+    if counters:
+        show.table("Since the worker started", ("counter", "value"), counters)
+
+
+@remote
+def backup(
+    link: Link,
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="File, or folder for a data.mdb.")
+    ],
+) -> None:
+    """Copy the account's index while it is in use; the copy is consistent and compact.
+
+    It appears when it is whole. To restore, put it as data.mdb into an empty account folder.
+
+    Examples:
+      namesake backup /backups/namesake-$(date +%F).mdb
+    """
+    target = destination
+    if Path(destination).is_dir():
+        target = str(Path(destination) / DATA_FILE)
+    stub = v1.AdminServiceStub(link.channel)
+    written = 0
+    with whole(target) as stream, show.progress("backing up", "bytes") as bar:
+        task = bar.add_task("", total=None, done=0)
+        for response in link.stream(stub.BackUp, v1.BackUpRequest()):
+            stream.write(response.chunk)
+            written += len(response.chunk)
+            bar.update(task, completed=written, done=written)
+            if response.total_bytes:
+                bar.update(task, total=response.total_bytes)
+        if not written:
+            raise NamesakeError("The server sent no data")
+    if link.as_json and target != STANDARD_STREAM:
+        show.json_line({"file": target, "bytes": written})
+    else:
+        typer.echo(f"{target}: {written:,} bytes", err=True)
+
+
+@remote
+def verify(link: Link) -> None:
+    """Compare the index with the records; exit status 1 where they differ.
+
+    Examples:
+      namesake verify
+    """
+    stub = v1.AdminServiceStub(link.channel)
+    faults: list[v1.VerifyFault] = []
+    checked, done = 0, False
+    with show.progress("verifying", "entries") as bar:
+        task = bar.add_task("", total=None, done=0)
+        for response in link.stream(stub.Verify, v1.VerifyRequest()):
+            faults += response.faults
+            checked, done = int(response.checked), response.done
+            bar.update(task, total=response.total or None, completed=checked, done=checked)
+    if not done:
+        raise NamesakeError("The server ended the verification early")
+    _show_faults(link, faults, checked)
+    if faults:
+        raise typer.Exit(REFUSED)
+
+
+def _show_faults(link: Link, faults: list[v1.VerifyFault], checked: int) -> None:
+    if link.as_json:
+        for fault in faults:
+            show.json_line(fault)
+        show.json_line({"checked": checked, "faults": len(faults)})
+        return
+    if faults:
+        rows = [(fault.kind, str(fault.row or ""), fault.message) for fault in faults]
+        show.table("Faults", ("kind", "row", "what is wrong"), rows)
+    show.text(f"{checked:,} entries checked, {len(faults):,} faults")

@@ -1,0 +1,136 @@
+"""Batches of an import on their way: in order, few at a time, kept until they are durable."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from namesake import v1
+from service.transfer.files import Record
+from service.transfer.rows import RowRefused
+
+BATCH_ROWS = 1_000
+BATCH_BYTES = 4 << 20  # a quarter of what a message may hold
+BATCHES_IN_FLIGHT = 8
+
+
+@dataclass(slots=True)
+class Batch:
+    """Customers to send, and the rows of the file that they come from."""
+
+    number: int
+    first_row: int  # the job's number of the first customer, from 1
+    bytes: int = 0
+    customers: list[v1.Customer] = field(default_factory=list)
+    origins: list[Record] = field(default_factory=list)
+    refused: list[tuple[Record, RowRefused]] = field(default_factory=list)  # not sent
+
+    def has_room(self, size: int) -> bool:
+        """Say whether another row fits, of which `size` bytes are sent."""
+        rows = max(len(self.customers), len(self.refused)) + 1
+        return rows <= BATCH_ROWS and (not self.customers or self.bytes + size <= BATCH_BYTES)
+
+    def following(self) -> Batch:
+        """Return the next batch, still empty."""
+        return Batch(self.number + 1, self.first_row + len(self.customers))
+
+
+def cut(parsed: Iterable[tuple[Record, v1.Customer | RowRefused]]) -> Iterator[Batch]:
+    """Cut rows into batches, always at the same places: a resumed job counts on it."""
+    batch = Batch(1, 1)
+    for record, customer in parsed:
+        size = 0 if isinstance(customer, RowRefused) else customer.ByteSize()
+        if not batch.has_room(size):
+            yield batch
+            batch = batch.following()
+        if isinstance(customer, RowRefused):
+            batch.refused.append((record, customer))
+        else:
+            batch.customers.append(customer)
+            batch.origins.append(record)
+            batch.bytes += size
+    if batch.customers or batch.refused:
+        yield batch
+
+
+class Outbox:
+    """Hands batches to one stream after another.
+
+    gRPC pulls requests in a thread of its own, and that of a broken stream may still be at it
+    when the next one starts; all state is behind one lock, and a stream that is not the current
+    one gets nothing more.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.fault: Exception | None = None  # what ended the reading of the file early
+        self.refused_before = 0  # rows of batches that an earlier run made durable
+        self._batches = batches
+        self._waiting: deque[Batch] = deque()  # taken from the file, not yet durable
+        self._sent = 0  # how many of those the current stream has sent
+        self._stream = 0
+        self._durable: int | None = None  # None until the current stream's first response
+        self._changed = threading.Condition()
+
+    def open(self) -> Callable[[], Iterator[Batch]]:
+        """Begin a stream: return what yields its batches, those to send again first."""
+        with self._changed:
+            self._stream += 1
+            self._sent = 0
+            self._durable = None
+            self._changed.notify_all()
+            stream = self._stream
+        return lambda: self._each(stream)
+
+    def close(self) -> None:
+        """Give nothing more to any stream."""
+        self.open()
+
+    def acknowledge(self, durable: int) -> list[Batch]:
+        """Note that batches up to `durable` are; return those that were waiting for it."""
+        with self._changed:
+            self._durable = durable
+            done = []
+            while self._waiting and self._waiting[0].number <= durable:
+                done.append(self._waiting.popleft())
+            self._sent = max(0, self._sent - len(done))
+            self._changed.notify_all()
+            return done
+
+    @property
+    def empty(self) -> bool:
+        """Everything that was taken from the file is durable."""
+        with self._changed:
+            return not self._waiting
+
+    def _each(self, stream: int) -> Iterator[Batch]:
+        while (batch := self._next(stream)) is not None:
+            yield batch
+
+    def _next(self, stream: int) -> Batch | None:
+        with self._changed:
+            self._changed.wait_for(lambda: stream != self._stream or self._may_send())
+            if stream != self._stream:
+                return None
+            if self._sent == len(self._waiting) and not self._take():
+                return None
+            self._sent += 1
+            return self._waiting[self._sent - 1]
+
+    def _may_send(self) -> bool:
+        if self._durable is None:
+            return False
+        return self._sent < len(self._waiting) or len(self._waiting) < BATCHES_IN_FLIGHT
+
+    def _take(self) -> bool:
+        """Take the next batch that is not durable yet from the file; False at its end."""
+        try:
+            for batch in self._batches:
+                if batch.number > (self._durable or 0):
+                    self._waiting.append(batch)
+                    return True
+                self.refused_before += len(batch.refused)
+        except Exception as error:  # noqa: BLE001 - raised again in the main thread
+            self.fault = error
+        return False

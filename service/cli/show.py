@@ -1,0 +1,174 @@
+"""What people see: tables and progress; and what programs see: JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from namesake import v1
+
+_COLOURS = {"VALID": "green", "RISKY": "yellow", "INVALID": "red", "UNKNOWN": "cyan"}
+_PIPE_COLUMNS = 160  # where nobody can say how wide the output is, do not fold tables at 80
+
+
+def json_line(message: Message | dict[str, object]) -> None:
+    """Write one object as a line of JSON to standard output."""
+    data = message if isinstance(message, dict) else MessageToDict(message)
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def text(line: str) -> None:
+    """Write one line to standard output."""
+    typer.echo(clean(line))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table to standard output; columns that are empty throughout are left out."""
+    cells = [[clean(str(cell)) for cell in row] for row in rows]
+    used = [i for i in range(len(columns)) if not cells or any(row[i] for row in cells)]
+    grid = Table(title=title, title_justify="left", title_style="bold", highlight=False)
+    for i in used:
+        right = cells and all(row[i].replace(",", "").isdigit() or not row[i] for row in cells)
+        grid.add_column(columns[i], justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        grid.add_row(*(Text(row[i], style=_COLOURS.get(row[i], "")) for i in used))
+    _console().print(grid)
+
+
+def progress(label: str, unit: str = "rows") -> Progress:
+    """Return a progress bar on standard error; silent where that is not a terminal."""
+    return Progress(
+        TextColumn(label),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[done]:,} " + unit),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def clean(value: str) -> str:
+    """Make control characters visible: a name must not be able to drive the terminal."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value
+    )
+
+
+def short(value: str) -> str:
+    """Drop the prefix that every value of an enum shares: VERDICT_VALID → VALID."""
+    prefixes = (
+        "VERDICT_", "REASON_", "CUSTOMER_STATE_", "CUSTOMER_KIND_", "CONTACT_KIND_", "GENDER_",
+        "SAVE_OUTCOME_", "CHANGE_KIND_", "PHONE_TYPE_", "EMAIL_FLAG_", "CHANNEL_",
+    )  # fmt: skip
+    bare = next((value[len(p) :] for p in prefixes if value.startswith(p)), value)
+    return "" if bare == "UNSPECIFIED" else bare
+
+
+def verdict(finding: v1.Finding) -> tuple[str, str, str]:
+    """Return verdict, reason and what there is to say about it."""
+    remarks = [finding.message, finding.detail]
+    if finding.suggested_domain:
+        remarks.append(f"did you mean {finding.suggested_domain}?")
+    remarks += [short(v1.EmailFlag.Name(flag)).lower().replace("_", " ") for flag in finding.flags]
+    return (
+        short(v1.Verdict.Name(finding.verdict)),
+        short(v1.Reason.Name(finding.reason)),
+        "; ".join(remark for remark in remarks if remark),
+    )
+
+
+def card(customer: v1.Customer) -> None:
+    """Write one customer: its fields, then its contact points with their findings."""
+    rows = [(name, value) for name, value in _facts(customer) if value]
+    table(display_name(customer), ("field", "value"), rows)
+    points = [*_points("", customer.emails, customer.phones)]
+    for i, contact in enumerate(customer.contacts):
+        points += _points(f"contacts[{i}].", contact.emails, contact.phones)
+    if points:
+        columns = ("point", "as given", "normal form", "kind", "verdict", "reason", "remark")
+        table("", columns, points)
+
+
+def display_name(customer: v1.Customer | v1.Contact) -> str:
+    """Return the name to show, or the company's."""
+    names = (customer.first_name, customer.middle_name, customer.last_name)
+    name = " ".join(part for part in names if part)
+    return name or (customer.company_name if isinstance(customer, v1.Customer) else "")
+
+
+def _facts(customer: v1.Customer) -> Iterable[tuple[str, str]]:
+    yield "id", customer.id
+    yield "etag", customer.etag
+    yield "kind", short(v1.CustomerKind.Name(customer.kind))
+    yield "state", short(v1.CustomerState.Name(customer.state))
+    if customer.HasField("update_time"):
+        yield "changed", customer.update_time.ToDatetime().isoformat(" ", "seconds")
+    for name in ("title", "company_name", "stage", "owner", "user_account", "comment"):
+        yield name, getattr(customer, name)
+    yield "gender", short(v1.Gender.Name(customer.gender))
+    if customer.HasField("birth_date"):
+        date = customer.birth_date
+        yield "birth_date", f"{date.year:04}-{date.month:02}-{date.day:02}"
+    for address in customer.addresses:
+        parts = (*address.lines, address.postcode, address.city, address.country)
+        yield "address", ", ".join(part for part in parts if part)
+    for contact in customer.contacts:
+        yield "contact", ", ".join(p for p in (display_name(contact), contact.position) if p)
+    for identity in customer.identities:
+        yield f"identity:{identity.type}", identity.value
+    for name in ("tags", "sources", "campaigns", "groups"):
+        yield name, ", ".join(getattr(customer, name))
+    for name in sorted(customer.custom_fields):
+        yield f"custom:{name}", _custom(customer.custom_fields[name])
+
+
+def _custom(value: v1.CustomValue) -> str:
+    kind = value.WhichOneof("value")
+    return "" if kind is None else str(getattr(value, kind)).strip()
+
+
+def _points(
+    prefix: str, emails: Iterable[v1.EmailAddress], phones: Iterable[v1.PhoneNumber]
+) -> Iterable[tuple[str, ...]]:
+    for i, email in enumerate(emails):
+        yield f"{prefix}emails[{i}]", *_point(email)
+    for i, phone in enumerate(phones):
+        yield f"{prefix}phones[{i}]", *_point(phone)
+
+
+def _point(point: v1.EmailAddress | v1.PhoneNumber) -> tuple[str, ...]:
+    kind = short(v1.ContactKind.Name(point.kind)).lower()
+    return (point.value, point.normal, kind, *verdict(point.finding))
+
+
+def duplicates(groups: Iterable[v1.PointDuplicates]) -> None:
+    """Write who else has each contact point."""
+    rows = []
+    for group in groups:
+        count = f"{group.count}{'+' if group.count_is_floor else ''}"
+        for other in group.customers:
+            note = "this customer" if other.current else "" if other.same_normal else "match key"
+            state = short(v1.CustomerState.Name(other.state)).lower()
+            rows.append(
+                (group.field, count, other.id, other.display_name, state, other.shared, note)
+            )
+    if rows:
+        columns = ("point", "others", "customer", "name", "state", "has", "note")
+        table("Who else has it", columns, rows)
+    else:
+        text("Nobody else has it.")
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)

@@ -1,0 +1,519 @@
+"""Saving, updating, deleting and importing customers: what is decided, and in which order.
+
+`save` tells the whole story: check the contact points (all waiting for the DNS ends there), seal
+the cards, hand one decision per card to the index. A decision runs on the writer thread inside
+the write transaction, so that of two saves of the same new customer the second sees the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from typing import TypeVar, cast
+
+from service.core.model import Card, Channel, Checked, Codec, Combine, Lookup, Sealed
+from service.errors import (
+    AmbiguousDuplicates,
+    Deleted,
+    DuplicateFound,
+    InvalidArgument,
+    Merged,
+    NamesakeError,
+    NotFound,
+    StaleEtag,
+)
+from service.identity.lookup import Query, others, queries_of, rows_holding
+from service.index import (
+    ChangeKind,
+    Decide,
+    Decision,
+    Delete,
+    Found,
+    Index,
+    Mutation,
+    Put,
+    PutOperation,
+    PutRequest,
+    State,
+    View,
+)
+from service.settings import Settings
+from service.validation.validator import Validator
+
+NAMED_DUPLICATES = 5  # ids that a refusal names
+
+
+class OnDuplicate(IntEnum):
+    """What a save does where somebody else shares a contact point or identity."""
+
+    REPORT = 1
+    REJECT = 2
+    ATTACH = 3
+
+
+class MatchBy(IntEnum):
+    """By what an imported row finds the customer that it updates."""
+
+    CUSTOMER_ID = 1
+    IDENTITY = 2
+    MOBILE = 3
+    PHONE = 4
+    EMAIL = 5
+
+
+class Outcome(IntEnum):
+    """What became of a card."""
+
+    CREATED = 1
+    UPDATED = 2
+    UNCHANGED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who saves, and how."""
+
+    actor: str
+    region: str
+    lookup: Lookup = Lookup.WAIT
+    on_duplicate: OnDuplicate = OnDuplicate.REPORT
+    match_order: tuple[MatchBy, ...] = ()  # imports: how a row without a known id is matched
+    dry_run: bool = False
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A card as it is stored now. `sequence` is the change's, 0 if nothing was written."""
+
+    outcome: Outcome
+    row: int
+    record: bytes
+    sequence: int
+
+
+T = TypeVar("T")
+Result = Saved | Exception  # a NamesakeError, unless something is broken
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How far an import got, durable with its last batch."""
+
+    batch: int = 0
+    rows: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of one batch. `results` is empty if the batch was durable before."""
+
+    job: Job
+    results: list[Result]
+    checked: list[Checked]
+
+
+class Registry:
+    """The customers of one account."""
+
+    def __init__(
+        self, index: Index, validator: Validator, codec: Codec, settings: Settings
+    ) -> None:
+        self._index = index
+        self._validator = validator
+        self._codec = codec
+        self._settings = settings
+
+    async def save(self, cards: Sequence[Card], terms: Terms) -> list[Result]:
+        """Create or update each card; return one result per card, durable where it is `Saved`."""
+        checked = await self._check(cards, terms)
+        sealed = map(self._codec.seal, cards, checked)
+        decisions = [
+            partial(self._decide, card, seal, terms)
+            for card, seal in zip(cards, sealed, strict=True)
+        ]
+        return await self._index.submit(decisions, dry_run=terms.dry_run)
+
+    async def update(self, card: Card, mask: Sequence[str], terms: Terms) -> Saved:
+        """Change the fields of `mask` of the customer `card.id`."""
+        (checked,) = await self._check([card], terms)
+        sealed = self._codec.seal(card, checked)
+        decide = partial(self._decide_update, card, sealed, mask, terms)
+        return _only(await self._index.submit([decide], dry_run=terms.dry_run))
+
+    async def preview(self, card: Card, region: str, lookup: Lookup) -> bytes:
+        """Return a card's body as it would be stored; nothing is stored or compared."""
+        (checked,) = await self._check([card], Terms("", region, lookup))
+        return self._codec.seal(card, checked).body
+
+    async def delete(self, id: str, etag: str, reason: str, actor: str) -> int:
+        """Delete a customer for ever; return the sequence of the change."""
+        decide = partial(self._decide_delete, id, etag, reason, actor)
+        return _only(await self._index.submit([decide]))
+
+    async def import_batch(
+        self, job_id: str, number: int, cards: Sequence[Card | NamesakeError], terms: Terms
+    ) -> asyncio.Task[Batch]:
+        """Check one batch of a job and hand it to the writer; the task ends when it is durable.
+
+        The rows and the job's progress are one transaction. `cards` has an error in the place of
+        each row that broke a rule. A batch that is durable already is not applied again; a dry
+        run knows no earlier batches. The task raises `InvalidArgument` where a batch is missing.
+        """
+        good = [card for card in cards if not isinstance(card, NamesakeError)]
+        checked = await self._check(good, terms)
+        run = _BatchRun(job_id, number, terms.dry_run)
+        rows = zip(good, map(self._codec.seal, good, checked), strict=True)
+        decisions: list[Decide[object]] = [run.decide_open]
+        for card in cards:
+            if isinstance(card, NamesakeError):
+                decisions.append(partial(run.refuse, card))
+            else:
+                decisions.append(partial(run.decide_row, partial(self._decide, *next(rows), terms)))
+        decisions.append(run.decide_close)
+        findings = [one for of_card in checked for one in of_card]
+        # Tasks start in the order in which they are made, and so are the batches decided.
+        return asyncio.create_task(self._finish(run, decisions, findings))
+
+    async def _finish(
+        self, run: _BatchRun, decisions: Sequence[Decide[object]], findings: list[Checked]
+    ) -> Batch:
+        opened, *results, job = await self._index.submit(decisions, dry_run=run.dry_run)
+        for edge in (opened, job):
+            if isinstance(edge, Exception):
+                raise edge
+        return Batch(cast(Job, job), [] if run.is_done else cast(list[Result], results), findings)
+
+    def job(self, job_id: str) -> Job:
+        """Return how far a job got; a new one is at batch 0."""
+        with self._index.snapshot() as snapshot:
+            return _decode_job(snapshot.operation(_job_key(job_id)))
+
+    async def _check(self, cards: Sequence[Card], terms: Terms) -> list[list[Checked]]:
+        points = [point for card in cards for point in card.points]
+        found = iter(
+            await self._validator.check(points, default_region=terms.region, lookup=terms.lookup)
+        )
+        return [[next(found) for _ in card.points] for card in cards]
+
+    # Decisions: run on the writer thread, read everything before they return what to put.
+
+    def _decide(self, card: Card, sealed: Sealed, terms: Terms, view: View) -> Decision[Saved]:
+        if (again := self._remembered(terms, view)) is not None:
+            return Decision(again)
+        row = self._own_row(card, view)
+        if row is not None:
+            self._reject_shared(sealed, row, terms, view)
+            how = Combine.OVERLAY if terms.match_order else Combine.REPLACE
+            return self._change(row, sealed, how, (), card.etag, terms, view)
+        if terms.match_order:
+            row = _match(sealed, card, terms.match_order, view)
+            how = Combine.OVERLAY
+        elif terms.on_duplicate is OnDuplicate.ATTACH:
+            row = self._attach_to(sealed, view)
+            how = Combine.FILL
+        else:
+            self._reject_shared(sealed, 0, terms, view)
+        if row is not None:
+            return self._change(row, sealed, how, (), "", terms, view)
+        return self._create(card, sealed, terms, view)
+
+    def _decide_update(
+        self, card: Card, sealed: Sealed, mask: Sequence[str], terms: Terms, view: View
+    ) -> Decision[Saved]:
+        if (again := self._remembered(terms, view)) is not None:
+            return Decision(again)
+        row = self._own_row(card, view)
+        if row is None:
+            raise NotFound("there is no customer with this id", field="customer.id")
+        return self._change(row, sealed, Combine.MASK, mask, card.etag, terms, view)
+
+    def _decide_delete(
+        self, id: str, etag: str, reason: str, actor: str, view: View
+    ) -> Decision[int]:
+        found = _live(view.find(id), "id") if id else None
+        if found is None:
+            raise NotFound("there is no customer with this id", field="id")
+        held = self._codec.held(_record(view, found.row))
+        _check_etag(held.etag, etag, "etag")
+        delete = Delete(
+            found.row, id=id, old=self._index.entries_of(held), actor=actor, reason=reason
+        )
+        return Decision(view.next_sequence, (delete,))
+
+    def _own_row(self, card: Card, view: View) -> int | None:
+        """Return the row of the customer that the card names by its id, if there is one."""
+        found = _live(view.find(card.id), "customer.id") if card.id else None
+        if found is None and card.etag:
+            raise NotFound("an etag goes with the id of an existing customer", field="customer.id")
+        return None if found is None else found.row
+
+    def _create(self, card: Card, sealed: Sealed, terms: Terms, view: View) -> Decision[Saved]:
+        now_us, sequence, row = view.now_us, view.next_sequence, view.next_row
+        id = card.id or new_id(now_us)
+        record = self._codec.stamp(
+            sealed.body, id=id, etag=_etag(sequence), created_us=now_us, updated_us=now_us
+        )
+        put = Put(
+            row=None,
+            id=id,
+            record=record,
+            new=self._index.entries_of(sealed.held),
+            kind=ChangeKind.CREATED,
+            actor=terms.actor,
+        )
+        saved = Saved(Outcome.CREATED, row, record, sequence)
+        return Decision(saved, (put, *_remember(terms, saved)))
+
+    def _change(
+        self,
+        row: int,
+        new: Sealed,
+        how: Combine,
+        mask: Sequence[str],
+        etag: str,
+        terms: Terms,
+        view: View,
+    ) -> Decision[Saved]:
+        old = _record(view, row)
+        held = self._codec.held(old)
+        _check_etag(held.etag, etag, "customer.etag")
+        sealed = self._codec.combine(old, new, how, mask)
+        diff = self._codec.diff(old, sealed.body)
+        if not diff:
+            saved = Saved(Outcome.UNCHANGED, row, old, 0)
+            return Decision(saved, _remember(terms, saved))
+        put = self.rewrite(view, row, old, sealed, ChangeKind.UPDATED, diff, terms.actor)
+        saved = Saved(Outcome.UPDATED, row, put.record, view.next_sequence)
+        return Decision(saved, (put, *_remember(terms, saved)))
+
+    def rewrite(
+        self,
+        view: View,
+        row: int,
+        old: bytes,
+        sealed: Sealed,
+        kind: ChangeKind,
+        diff: bytes,
+        actor: str,
+    ) -> Put:
+        """Return the mutation that puts `sealed` in the place of the record `old`."""
+        held = self._codec.held(old)
+        record = self._codec.stamp(
+            sealed.body,
+            id=held.id,
+            etag=_etag(view.next_sequence),
+            created_us=self._codec.created_us(old),
+            updated_us=view.now_us,
+        )
+        return Put(
+            row=row,
+            id=held.id,
+            record=record,
+            old=self._index.entries_of(held),
+            new=self._index.entries_of(sealed.held),
+            kind=kind,
+            diff=diff,
+            actor=actor,
+        )
+
+    def _reject_shared(self, sealed: Sealed, own_row: int, terms: Terms, view: View) -> None:
+        if terms.on_duplicate is not OnDuplicate.REJECT:
+            return
+        rows = others(view, queries_of(sealed.held), own_row, NAMED_DUPLICATES)
+        if rows:
+            raise DuplicateFound(
+                "another customer has the same e-mail, phone or identity",
+                field="customer",
+                customers=self._names(rows, view),
+            )
+
+    def _attach_to(self, sealed: Sealed, view: View) -> int | None:
+        rows = others(view, queries_of(sealed.held), 0, NAMED_DUPLICATES)
+        if len(rows) > 1:
+            raise AmbiguousDuplicates(
+                "several customers have an e-mail, phone or identity of this card",
+                field="customer",
+                customers=self._names(rows, view),
+            )
+        return rows[0] if rows else None
+
+    def _names(self, rows: Sequence[int], view: View) -> str:
+        return ",".join(self._codec.held(_record(view, row)).id for row in rows)
+
+    def _remembered(self, terms: Terms, view: View) -> Saved | None:
+        """Return the outcome of an earlier try with the same request id."""
+        past = view.request(terms.request_id)
+        if past is None:
+            return None
+        record = view.record(past.row)
+        if record is None:
+            raise Deleted("the customer that this request saved was deleted since")
+        return Saved(Outcome(past.kind), past.row, record, past.sequence)
+
+
+class _BatchRun:
+    """The decisions that open and close a batch, and what its rows must know of them."""
+
+    def __init__(self, job_id: str, number: int, dry_run: bool) -> None:
+        self._key = _job_key(job_id)
+        self._number = number
+        self.dry_run = dry_run
+        self._job = Job()
+        self._tally: dict[Outcome | None, int] = {}
+        self.is_done = False
+        self._is_open = False
+
+    def decide_open(self, view: View) -> Decision[None]:
+        """Read how far the job is; a batch that is durable already is not run again."""
+        self._tally = dict.fromkeys((*Outcome, None), 0)  # the group may be run a second time
+        if not self.dry_run:
+            self._job = _decode_job(view.operation(self._key))
+        self.is_done = self._number <= self._job.batch
+        if not self.dry_run and self._number > self._job.batch + 1:
+            raise InvalidArgument(
+                f"batch {self._job.batch + 1} is next, not {self._number}", field="batch.number"
+            )
+        self._is_open = not self.is_done
+        return Decision(None)
+
+    def decide_row(
+        self, decide: Callable[[View], Decision[Saved]], view: View
+    ) -> Decision[Saved | None]:
+        """Run a row's decision and count its outcome."""
+        if not self._is_open:
+            return Decision(None)
+        try:
+            decision = decide(view)
+        except NamesakeError:
+            self._tally[None] += 1
+            raise
+        self._tally[decision.outcome.outcome] += 1
+        return Decision(decision.outcome, decision.mutations)
+
+    def refuse(self, error: NamesakeError, view: View) -> Decision[None]:
+        """Count a row that broke a rule before it came here."""
+        if self._is_open:
+            self._tally[None] += 1
+            raise error
+        return Decision(None)
+
+    def decide_close(self, view: View) -> Decision[Job]:
+        """Write how far the job is now, in the same transaction as its rows."""
+        if not self._is_open:
+            return Decision(self._job)
+        before, tally = self._job, self._tally
+        job = Job(
+            batch=self._number,
+            rows=before.rows + sum(tally.values()),
+            created=before.created + tally[Outcome.CREATED],
+            updated=before.updated + tally[Outcome.UPDATED],
+            unchanged=before.unchanged + tally[Outcome.UNCHANGED],
+            failed=before.failed + tally[None],
+        )
+        return Decision(job, (PutOperation(self._key, _encode_job(job)),))
+
+
+def new_id(now_us: int) -> str:
+    """Return a UUID of version 7 (RFC 9562, section 5.7): ids that sort by time of creation."""
+    value = (now_us // 1_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))
+
+
+def _match(sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View) -> int | None:
+    """Return the row that an imported card means, by the first key that finds somebody.
+
+    A card with an id of its own that is not here yet is somebody new: the id is the authority.
+    """
+    if card.id and MatchBy.CUSTOMER_ID in order:
+        return None
+    queries = queries_of(sealed.held)
+    for by in order:
+        for query in queries:
+            if _serves(query, by, sealed) and (rows := rows_holding(view, query, 1)):
+                return rows[0]
+    return None
+
+
+def _serves(query: Query, by: MatchBy, sealed: Sealed) -> bool:
+    match by:
+        case MatchBy.IDENTITY:
+            return not isinstance(query.what, Channel)
+        case MatchBy.MOBILE:
+            return query.what is Channel.PHONE and query.normal in sealed.held.mobiles
+        case MatchBy.PHONE:
+            return query.what is Channel.PHONE
+        case MatchBy.EMAIL:
+            return query.what is Channel.EMAIL
+        case MatchBy.CUSTOMER_ID:
+            return False
+
+
+def _live(found: Found, field: str) -> Found | None:
+    """Return where a live id is, None for one never used; refuse deleted and merged ones."""
+    match found.state:
+        case State.LIVE:
+            return found
+        case State.MISSING:
+            return None
+        case State.DELETED:
+            raise Deleted("the customer was deleted; its id is never used again", field=field)
+        case State.MERGED:
+            raise Merged("the customer was merged into another", field=field, survivor=found.id)
+
+
+def _record(view: View, row: int) -> bytes:
+    record = view.record(row)
+    assert record is not None, "the index names a row that has no record"
+    return record
+
+
+def _etag(sequence: int) -> str:
+    # The sequence of the change that wrote the record: differs with every change.
+    return f"{sequence:x}"
+
+
+def _check_etag(stored: str, given: str, field: str) -> None:
+    if given and given != stored:
+        raise StaleEtag("the customer changed since it was read", field=field)
+
+
+def _remember(terms: Terms, saved: Saved) -> tuple[Mutation, ...]:
+    if not terms.request_id:
+        return ()
+    return (PutRequest(terms.request_id, saved.row, saved.sequence, int(saved.outcome)),)
+
+
+def _only(results: Sequence[T | Exception]) -> T:
+    (result,) = results
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+_JOB = struct.Struct(">B6Q")
+
+
+def _job_key(job_id: str) -> str:
+    return f"import/{job_id}"
+
+
+def _encode_job(job: Job) -> bytes:
+    return _JOB.pack(1, job.batch, job.rows, job.created, job.updated, job.unchanged, job.failed)
+
+
+def _decode_job(stored: bytes | None) -> Job:
+    if stored is None:
+        return Job()
+    _, *numbers = _JOB.unpack(stored)
+    return Job(*numbers)

@@ -1,0 +1,122 @@
+"""Settling verdicts: imports leave e-mails PENDING, and the background looks their domains up.
+
+Each waiting domain is looked up once, whatever the number of rows that wait for it; then its rows
+are rewritten with the finding, as changes of kind VERDICT. What waits is in the index, so that a
+restart goes on where it was. A domain that cannot be looked up keeps waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from service.core.model import Codec, Finding, Sealed
+from service.errors import NamesakeError
+from service.index import ChangeKind, Decision, Index, Put, View
+from service.settings import Settings
+from service.validation.validator import Validator
+
+log = structlog.get_logger("namesake")
+
+ACTOR = "namesake"
+
+
+class Rewriter(Protocol):
+    """What the registry offers for rewriting a record in a decision."""
+
+    def rewrite(
+        self,
+        view: View,
+        row: int,
+        old: bytes,
+        sealed: Sealed,
+        kind: ChangeKind,
+        diff: bytes,
+        actor: str,
+    ) -> Put:
+        """Return the mutation that puts `sealed` in the place of the record `old`."""
+
+
+class Settler:
+    """The background task of one account, in one process of those that share it."""
+
+    def __init__(
+        self,
+        index: Index,
+        validator: Validator,
+        registry: Rewriter,
+        codec: Codec,
+        settings: Settings,
+    ) -> None:
+        self._index = index
+        self._validator = validator
+        self._registry = registry
+        self._codec = codec
+        self._settings = settings
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to settle."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop; what waits is settled after the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        pause_s = self._settings.settle_pause_s
+        while True:
+            try:
+                settled, waiting = await self.round()
+            except NamesakeError as error:  # a full disk, say: try again later
+                log.warning("settle_failed", reason=error.reason)
+                settled, waiting = 0, 1
+            # Nothing to do or nothing to be had: wait, longer each time that DNS stays away.
+            is_stuck = waiting > 0 and settled == 0
+            longest_s = self._settings.settle_pause_limit_s
+            pause_s = min(pause_s * 2, longest_s) if is_stuck else self._settings.settle_pause_s
+            await asyncio.sleep(pause_s)
+
+    async def round(self) -> tuple[int, int]:
+        """Look every waiting domain up once; return how many were settled, and how many wait."""
+        settled = waiting = 0
+        after = ""
+        while domains := self._waiting(after):
+            verdicts = await self._validator.resolve(domains)
+            known = {name: verdict for name, verdict in verdicts.items() if verdict.known}
+            for domain, verdict in known.items():
+                await self._settle(domain, self._validator.domain_finding(domain, verdict))
+            settled += len(known)
+            waiting += len(domains) - len(known)
+            after = domains[-1]
+        return settled, waiting
+
+    def _waiting(self, after: str) -> list[str]:
+        with self._index.snapshot() as snapshot:
+            return snapshot.pending_domains(after, self._settings.settle_batch_domains)
+
+    async def _settle(self, domain: str, finding: Finding) -> None:
+        while rows := self._rows(domain):
+            decisions = [partial(self._decide, row, domain, finding) for row in rows]
+            for result in await self._index.submit(decisions):
+                if isinstance(result, Exception):
+                    raise result
+
+    def _rows(self, domain: str) -> Sequence[int]:
+        with self._index.snapshot() as snapshot:
+            return snapshot.pending_rows(domain, 0, self._settings.settle_batch_rows)
+
+    def _decide(self, row: int, domain: str, finding: Finding, view: View) -> Decision[None]:
+        old = view.record(row)
+        if old is None or domain not in self._codec.held(old).pending:
+            return Decision(None)  # changed or deleted since the snapshot
+        sealed = self._codec.settle(old, domain, finding)
+        diff = self._codec.diff(old, sealed.body)
+        put = self._registry.rewrite(view, row, old, sealed, ChangeKind.VERDICT, diff, ACTOR)
+        return Decision(None, (put,))

@@ -1,0 +1,313 @@
+"""Sub-databases, key layouts and value codecs: the only place that knows the stored bytes.
+
+Integers in keys are big-endian, so that cursors run in numeric order. A value that is a structure
+starts with a version byte; plain numbers, record bytes and opaque bytes have none. Identity and
+pending entries hold the bare row (8 bytes), which lets LMDB pack duplicates tightly (dupfixed).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from struct import Struct
+
+from service.core.model import Channel, Held, Identity
+from service.errors import FormatMismatch, InvalidArgument, StorageFault
+
+FORMAT_VERSION = 1
+KEY_LIMIT_BYTES = 511  # LMDB 0.9, MDB_MAXKEYSIZE: a compile-time constant
+TEXT_LIMIT_CHARS = 0xFFFF // 4  # actor and reason carry a u16 length; UTF-8 takes up to 4 bytes
+ROW_MAX = (1 << 64) - 1
+
+#: name → does a key hold several values. Merging, matching and segments add theirs later.
+TABLES: dict[str, bool] = {
+    "meta": False,
+    "ids": False,
+    "customers": False,
+    "identities": True,
+    "redirects": False,
+    "changes": False,
+    "history": False,
+    "operations": False,
+    "requests": False,
+    "pending": True,
+}
+MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hold them open
+
+META_FORMAT = b"format"
+META_COUNTERS = b"counters"
+META_CREATED = b"created"
+META_MATCH_RULES = b"match_rules"
+
+MatchKey = Callable[[Channel, str], str]
+
+
+class ChangeKind(IntEnum):
+    """What an event of the change feed says of its row."""
+
+    CREATED = 1
+    UPDATED = 2
+    DELETED = 3
+    VERDICT = 4  # a DNS verdict arrived; nobody edited the card
+
+
+class Kind(IntEnum):
+    """First byte of an identities key. The high bit marks a key whose text is hashed."""
+
+    EMAIL = 1
+    EMAIL_MATCH = 2
+    PHONE = 3
+    PHONE_MATCH = 4
+    OTHER = 5
+
+
+NORMAL = {Channel.EMAIL: Kind.EMAIL, Channel.PHONE: Kind.PHONE}
+MATCH = {Channel.EMAIL: Kind.EMAIL_MATCH, Channel.PHONE: Kind.PHONE_MATCH}
+
+_PREFIX = {kind: bytes([kind]) for kind in Kind}
+_HASHED = {kind: bytes([kind | 0x80]) for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What the index holds of one record besides the record itself."""
+
+    keys: frozenset[bytes] = frozenset()  # identities keys
+    pending: frozenset[str] = frozenset()  # domains whose DNS verdict is awaited
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """State of the file as of one commit. The first row and the first sequence are 1."""
+
+    next_row: int = 1
+    next_sequence: int = 1
+    last_us: int = 0  # time of the last commit; the next one is later, whatever the clock says
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of the change feed."""
+
+    sequence: int
+    kind: ChangeKind
+    row: int
+    time_us: int
+    actor: str
+    id: str  # the customer's
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One step in the life of a row; `diff` is the codec's, b"" where there is none."""
+
+    sequence: int
+    kind: ChangeKind
+    time_us: int
+    actor: str
+    reason: str
+    diff: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The outcome that a request_id had. `kind` (0 to 255) is the caller's."""
+
+    row: int
+    sequence: int
+    kind: int
+    time_us: int
+
+
+# Keys
+
+_U64 = Struct(">Q")
+_U64_PAIR = Struct(">QQ")
+pack_u64 = _U64.pack
+pack_history_key = _U64_PAIR.pack  # (row, sequence)
+
+
+def unpack_u64(stored: bytes) -> int:
+    """Read a row or sequence."""
+    return int.from_bytes(stored, "big")
+
+
+def unpack_history_key(key: bytes) -> tuple[int, int]:
+    """Return (row, sequence)."""
+    row, sequence = _U64_PAIR.unpack(key)
+    return row, sequence
+
+
+def identity_key(kind: Kind, text: str) -> bytes:
+    """Return the identities key; a text too long for LMDB is replaced by its BLAKE2b-256."""
+    encoded = text.encode()
+    if len(encoded) < KEY_LIMIT_BYTES:
+        return _PREFIX[kind] + encoded
+    return _HASHED[kind] + blake2b(encoded, digest_size=32).digest()
+
+
+def sharing_keys(channel: Channel, normal: str, match_key: str) -> tuple[bytes, ...]:
+    """Return the identities keys under which all who share a contact point stand; pure.
+
+    Those with the same normal form, those whose normal form is the match key, and those with the
+    same match key.
+    """
+    plain = NORMAL[channel]
+    matched = identity_key(MATCH[channel], match_key)
+    if match_key == normal:
+        return identity_key(plain, normal), matched
+    return identity_key(plain, normal), identity_key(plain, match_key), matched
+
+
+def identity_text(identity: Identity) -> str:
+    """Return the text of an identity other than e-mail or phone: type, NUL, value.
+
+    Raises InvalidArgument for a NUL in the type, which would let two identities share a key.
+    """
+    if "\0" in identity.type:
+        raise InvalidArgument("An identity type may not contain NUL")
+    return f"{identity.type}\0{identity.value}"
+
+
+def keys_of(held: Held, match_key: MatchKey) -> frozenset[bytes]:
+    """Return every identities key of a record; pure.
+
+    A match key equal to its normal form has no entry of its own: look-ups ask for both.
+    """
+    keys = set()
+    for channel, normal in held.normals:
+        keys.add(identity_key(NORMAL[channel], normal))
+        shared = match_key(channel, normal)
+        if shared != normal:
+            keys.add(identity_key(MATCH[channel], shared))
+    for identity in held.identities:
+        keys.add(identity_key(Kind.OTHER, identity_text(identity)))
+    return frozenset(keys)
+
+
+def entries_of(held: Held, match_key: MatchKey) -> Entries:
+    """Return what the index holds of a record; pure."""
+    return Entries(keys_of(held, match_key), frozenset(held.pending))
+
+
+def bounded_key(text: str, what: str) -> bytes:
+    """Encode a key that is never hashed, because it is read back; raise InvalidArgument."""
+    encoded = text.encode()
+    if not 0 < len(encoded) <= KEY_LIMIT_BYTES:
+        raise InvalidArgument(f"{what} must have 1 to {KEY_LIMIT_BYTES} bytes")
+    return encoded
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise InvalidArgument where an actor or a reason is too long."""
+    if len(text) > TEXT_LIMIT_CHARS:
+        raise InvalidArgument(f"{what} must have at most {TEXT_LIMIT_CHARS} characters")
+
+
+# Values
+
+_FORMAT = Struct(">I")
+_COUNTERS = Struct(">BQQQ")
+_EVENT = Struct(">BBQQH")
+_HISTORY = Struct(">BBQHH")
+_REQUEST = Struct(">BBQQQ")
+_VERSION = 1
+
+
+def encode_format(version: int = FORMAT_VERSION) -> bytes:
+    """Return the stored form of a format version."""
+    return _FORMAT.pack(version)
+
+
+def check_format(stored: bytes | None) -> None:
+    """Raise FormatMismatch unless this release reads and writes the format."""
+    if stored is None or len(stored) != _FORMAT.size:
+        raise FormatMismatch(
+            "The folder holds an LMDB file that is not a Namesake index; choose another folder"
+        )
+    (version,) = _FORMAT.unpack(stored)
+    if version == FORMAT_VERSION:
+        return
+    if version > FORMAT_VERSION:
+        advice = "run the newer release that wrote it"
+    else:
+        advice = "export it with the release that wrote it and import the file into a new folder"
+    raise FormatMismatch(
+        f"The index has format {version}, this release reads format {FORMAT_VERSION}: {advice}",
+        stored=str(version),
+        supported=str(FORMAT_VERSION),
+    )
+
+
+def encode_counters(next_row: int, next_sequence: int, last_us: int) -> bytes:
+    """Return the stored form of `Counters`."""
+    return _COUNTERS.pack(_VERSION, next_row, next_sequence, last_us)
+
+
+def decode_counters(stored: bytes | None) -> Counters:
+    """Read `Counters`; raise FormatMismatch or StorageFault."""
+    _, next_row, next_sequence, last_us = _unpack(_COUNTERS, stored or b"", "counters")
+    return Counters(next_row, next_sequence, last_us)
+
+
+def encode_event(kind: int, row: int, time_us: int, actor: bytes, id: bytes) -> bytes:
+    """Return the stored form of a `Change`, whose sequence is its key."""
+    return _EVENT.pack(_VERSION, kind, row, time_us, len(actor)) + actor + id
+
+
+def decode_event(sequence: int, stored: bytes) -> Change:
+    """Read a `Change`; raise FormatMismatch or StorageFault."""
+    _, kind, row, time_us, actor_size = _unpack(_EVENT, stored, "changes")
+    middle = _EVENT.size + actor_size
+    try:
+        actor, customer_id = stored[_EVENT.size : middle].decode(), stored[middle:].decode()
+        return Change(sequence, ChangeKind(kind), row, time_us, actor, customer_id)
+    except ValueError as error:
+        raise StorageFault("A value of changes is damaged", sequence=str(sequence)) from error
+
+
+def encode_history(kind: int, time_us: int, actor: bytes, reason: bytes, diff: bytes) -> bytes:
+    """Return the stored form of a `HistoryEntry`, whose sequence is in its key."""
+    return _HISTORY.pack(_VERSION, kind, time_us, len(actor), len(reason)) + actor + reason + diff
+
+
+def decode_history(sequence: int, stored: bytes) -> HistoryEntry:
+    """Read a `HistoryEntry`; raise FormatMismatch or StorageFault."""
+    _, kind, time_us, actor_size, reason_size = _unpack(_HISTORY, stored, "history")
+    reason_at = _HISTORY.size + actor_size
+    diff_at = reason_at + reason_size
+    actor, reason = stored[_HISTORY.size : reason_at], stored[reason_at:diff_at]
+    try:
+        return HistoryEntry(
+            sequence, ChangeKind(kind), time_us, actor.decode(), reason.decode(), stored[diff_at:]
+        )
+    except ValueError as error:
+        raise StorageFault("A value of history is damaged", sequence=str(sequence)) from error
+
+
+def encode_request(kind: int, row: int, sequence: int, time_us: int) -> bytes:
+    """Return the stored form of what a request_id led to."""
+    return _REQUEST.pack(_VERSION, kind, row, sequence, time_us)
+
+
+def decode_request(stored: bytes) -> Remembered:
+    """Read `Remembered`; raise FormatMismatch or StorageFault."""
+    _, kind, row, sequence, time_us = _unpack(_REQUEST, stored, "requests")
+    return Remembered(row, sequence, kind, time_us)
+
+
+def _unpack(shape: Struct, stored: bytes, table: str) -> tuple[int, ...]:
+    """Unpack the fixed head of a value after its version byte was checked."""
+    if stored[:1] != bytes([_VERSION]):
+        version = stored[0] if stored else "none"
+        raise FormatMismatch(
+            f"A value of {table} has version {version}, this release reads {_VERSION}: "
+            "run the release that wrote it"
+        )
+    try:
+        return shape.unpack_from(stored)
+    except struct.error as error:
+        raise StorageFault(f"A value of {table} is cut short") from error

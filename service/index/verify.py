@@ -1,0 +1,248 @@
+"""Whether the index says exactly what its records say.
+
+Walks each sub-database with cursors, in memory that does not grow with the index. That a set holds
+nothing beyond what the records ask for follows from counts: every entry asked for is there, and
+there are as many as were asked for. Only where the counts differ is each entry traced back to its
+record, to name the ones too many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, TypeVar
+
+from service.core.model import Held
+from service.errors import FormatMismatch, StorageFault
+from service.index import layout
+from service.index.layout import Change, ChangeKind, Entries, MatchKey
+from service.index.store import Snapshot, State
+
+T = TypeVar("T")
+
+PROGRESS_STEP = 10_000
+RECORD_CACHE = 1_024  # records held while entries are traced back
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the walk of one sub-database is."""
+
+    table: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One disagreement. Names rows and sequences, never contents."""
+
+    table: str
+    what: str
+    row: int = 0
+    sequence: int = 0
+
+
+class RecordReader(Protocol):
+    """The part of `core.model.Codec` that verification needs."""
+
+    def held(self, record: bytes) -> Held:
+        """Read back what the index keeps of a record."""
+
+
+def verify(
+    snapshot: Snapshot, codec: RecordReader, match_key: MatchKey
+) -> Iterator[Progress | Fault]:
+    """Yield progress, and a Fault for each disagreement: none means that the index is sound.
+
+    - Each record's id leads to its row; its keys and pending domains have entries, and there are
+      no other entries.
+    - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
+    - History refers to changes of the same row; of a deleted customer only the deletion is left.
+    - Redirects end at a live customer; remembered requests are within the counters.
+    """
+    walks = _Walks(snapshot, codec, match_key)
+    yield from walks.over("customers", walks.customer)
+    if snapshot.entries("identities") != walks.wanted_keys:
+        yield from walks.over("identities", walks.identity_entry)
+    if snapshot.entries("pending") != walks.wanted_domains:
+        yield from walks.over("pending", walks.pending_entry)
+    yield from walks.over("ids", walks.id)
+    if walks.live_ids != snapshot.customer_count:
+        yield from walks.over("ids", walks.id_of_record)
+    yield from walks.over("changes", walks.change)
+    yield from walks.end_of_changes()
+    yield from walks.over("history", walks.history_entry)
+    yield from walks.over("redirects", walks.redirect)
+    yield from walks.over("requests", walks.request)
+
+
+class _Walks:
+    """What is looked at of each entry, and what must add up over all of them."""
+
+    def __init__(self, snapshot: Snapshot, codec: RecordReader, match_key: MatchKey) -> None:
+        self._snapshot = snapshot
+        self._codec = codec
+        self._match_key = match_key
+        self._counters = snapshot.counters
+        self._identities = snapshot.cursor("identities")
+        self._pending = snapshot.cursor("pending")
+        self._customers = snapshot.cursor("customers")
+        self._changes = snapshot.cursor("changes")
+        self._redirects = snapshot.cursor("redirects")
+        self._held_at = lru_cache(RECORD_CACHE)(self._read_held)
+        self._next_sequence = 1
+        self._last_us = 0
+        self.wanted_keys = 0
+        self.wanted_domains = 0
+        self.live_ids = 0
+
+    def over(
+        self, table: str, check: Callable[[bytes, bytes], Iterator[Fault]]
+    ) -> Iterator[Progress | Fault]:
+        """Check each entry of a sub-database, with progress in between and at the end."""
+        total, done = self._snapshot.entries(table), 0
+        with self._snapshot.cursor(table) as cursor:
+            for done, (key, stored) in enumerate(cursor.iternext(), 1):
+                yield from check(key, stored)
+                if done % PROGRESS_STEP == 0:
+                    yield Progress(table, done, total)
+        yield Progress(table, done, total)
+
+    # Records against entries
+
+    def customer(self, key: bytes, record: bytes) -> Iterator[Fault]:
+        """A record's row, id and entries exist."""
+        row = layout.unpack_u64(key)
+        held = self._held(record)
+        if not 0 < row < self._counters.next_row:
+            yield Fault("meta", "the row counter is behind the records", row)
+        if held is None:
+            yield Fault("customers", "the record cannot be read", row)
+            return
+        if self._snapshot.row_of(held.id) != row:
+            yield Fault("ids", "the record's id does not lead to its row", row)
+        entries = layout.entries_of(held, self._match_key)
+        self.wanted_keys += len(entries.keys)
+        self.wanted_domains += len(entries.pending)
+        for wanted in entries.keys:
+            if not self._identities.set_key_dup(wanted, key):
+                yield Fault("identities", "an entry of the record is missing", row)
+        for domain in entries.pending:
+            if not self._pending.set_key_dup(domain.encode(), key):
+                yield Fault("pending", "an entry of the record is missing", row)
+
+    def identity_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """An identities entry is one that its record asks for."""
+        row = layout.unpack_u64(stored)
+        if key not in self._entries_at(row).keys:
+            yield Fault("identities", "an entry has no record that asks for it", row)
+
+    def pending_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A pending entry is one that its record asks for."""
+        row = layout.unpack_u64(stored)
+        if key not in {domain.encode() for domain in self._entries_at(row).pending}:
+            yield Fault("pending", "an entry has no record that asks for it", row)
+
+    def id(self, _key: bytes, stored: bytes) -> Iterator[Fault]:
+        """An id has a row that was given to somebody."""
+        row = layout.unpack_u64(stored)
+        self.live_ids += self._customers.set_key(stored)
+        if not 0 < row < self._counters.next_row:
+            yield Fault("ids", "an id has a row that was never given", row)
+
+    def id_of_record(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """An id leads to no other customer's row; asked only when some id must."""
+        row = layout.unpack_u64(stored)
+        held = self._held_at(row)
+        if held is not None and held.id.encode() != key:
+            yield Fault("ids", "an id leads to another customer's row", row)
+
+    # What happened
+
+    def change(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """An event follows the one before it and agrees with the ids."""
+        sequence = layout.unpack_u64(key)
+        if sequence != self._next_sequence:
+            yield Fault("changes", f"expected sequence {self._next_sequence}", 0, sequence)
+        self._next_sequence = sequence + 1
+        change = _readable(layout.decode_event, sequence, stored)
+        if change is None:
+            yield Fault("changes", "the event cannot be read", 0, sequence)
+            return
+        if self._snapshot.row_of(change.id) != change.row:
+            yield Fault("changes", "the id does not lead to the row", change.row, sequence)
+        if not self._last_us <= change.time_us <= self._counters.last_us:
+            yield Fault("changes", "the time is out of order", change.row, sequence)
+        self._last_us = change.time_us
+
+    def end_of_changes(self) -> Iterator[Fault]:
+        """The feed ends where the counter says."""
+        if self._next_sequence != self._counters.next_sequence:
+            yield Fault("meta", "the sequence counter is not the feed's", 0, self._next_sequence)
+
+    def history_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """An entry tells of a change of its row, and a deletion left nothing else behind."""
+        row, sequence = layout.unpack_history_key(key)
+        entry = _readable(layout.decode_history, sequence, stored)
+        event = self._changes.get(layout.pack_u64(sequence))
+        change = None if event is None else _readable(layout.decode_event, sequence, event)
+        if entry is None:
+            yield Fault("history", "the entry cannot be read", row, sequence)
+        elif change is None or change.row != row or change.kind is not entry.kind:
+            yield Fault("history", "there is no such change of the row", row, sequence)
+        elif entry.kind is not ChangeKind.DELETED and not self._may_have_history(change):
+            yield Fault("history", "a deleted customer left an entry behind", row, sequence)
+
+    def _may_have_history(self, change: Change) -> bool:
+        live = self._customers.set_key(layout.pack_u64(change.row))
+        return live or self._redirects.set_key(change.id.encode())
+
+    def redirect(self, key: bytes, _survivor: bytes) -> Iterator[Fault]:
+        """A redirect starts at a merged id and leads to a live customer."""
+        merged = key.decode()
+        try:
+            state = self._snapshot.find(merged).state
+        except StorageFault:
+            state = State.MISSING
+        row = self._snapshot.row_of(merged) or 0
+        if state is State.LIVE:
+            yield Fault("redirects", "a live customer's id is redirected", row)
+        elif state is not State.MERGED:
+            yield Fault("redirects", "the redirect ends at no live customer", row)
+
+    def request(self, _key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A remembered request lies within the counters."""
+        try:
+            remembered = layout.decode_request(stored)
+        except (FormatMismatch, StorageFault):
+            yield Fault("requests", "a remembered request cannot be read")
+            return
+        row, sequence = remembered.row, remembered.sequence
+        if row >= self._counters.next_row or sequence >= self._counters.next_sequence:
+            yield Fault("requests", "a remembered request is ahead", row, sequence)
+
+    # Reading
+
+    def _held(self, record: bytes) -> Held | None:
+        try:
+            return self._codec.held(record)
+        except Exception:  # noqa: BLE001  a damaged record may break its codec in any way
+            return None
+
+    def _read_held(self, row: int) -> Held | None:
+        record = self._snapshot.record(row)
+        return None if record is None else self._held(record)
+
+    def _entries_at(self, row: int) -> Entries:
+        held = self._held_at(row)
+        return Entries() if held is None else layout.entries_of(held, self._match_key)
+
+
+def _readable(decode: Callable[[int, bytes], T], sequence: int, stored: bytes) -> T | None:
+    """Decode a value, None where it is damaged."""
+    try:
+        return decode(sequence, stored)
+    except (FormatMismatch, StorageFault):
+        return None

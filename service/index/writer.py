@@ -1,0 +1,508 @@
+"""The one writer thread of a process: decisions in, durable group commits out.
+
+An LMDB write transaction belongs to the thread that began it, and a commit costs the same for one
+record as for thousands. So decisions queue up, and the thread runs as many as are waiting in one
+transaction: each reads what the ones before it put, and decides, and its mutations are put. LMDB's
+lock serialises the writer threads of several processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
+
+import lmdb
+
+from service.errors import InvalidArgument, NamesakeError, ShuttingDown, StorageFault
+from service.index import layout
+from service.index.layout import ChangeKind, Entries
+from service.index.store import Reads, Store, fault_of
+from service.settings import Settings
+
+Outcome = TypeVar("Outcome")
+
+READER_CHECK_S = 10  # a worker killed while others live holds freed pages back at most this long
+NOTHING = Entries()
+PURGE_STEPS = 16  # request ids looked at per commit, beside one for each that the commit puts
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Create a customer (`row` None) or replace its record; takes the next sequence.
+
+    A creation gets `view.next_row`, rising with each creation of the decision. `old` is what the
+    index holds of the stored record (`index.entries_of(codec.held(stored))`), so that only the
+    differences are written. Raises InvalidArgument where an id or text is over its limit.
+    """
+
+    row: int | None
+    id: str
+    record: bytes
+    new: Entries
+    old: Entries = NOTHING
+    kind: ChangeKind = ChangeKind.CREATED
+    diff: bytes = b""
+    actor: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse here, inside the decision, what would fail in the middle of a group."""
+        layout.bounded_key(self.id, "The customer id")
+        layout.check_text(self.actor, "The actor")
+        layout.check_text(self.reason, "The reason")
+        for domain in self.new.pending:
+            layout.bounded_key(domain, "A domain")
+        if (self.row is None) != (self.kind is ChangeKind.CREATED):
+            raise InvalidArgument("CREATED is the kind of a new row, and of no other")
+        if self.kind is ChangeKind.DELETED:
+            raise InvalidArgument("DELETED is the kind of a Delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a customer: record, entries and all history; takes the next sequence.
+
+    What remains is the deletion itself in the change feed and the history, with who and why, and
+    the id, which is never used again.
+    """
+
+    row: int
+    id: str
+    old: Entries
+    actor: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse texts over their limit."""
+        layout.check_text(self.actor, "The actor")
+        layout.check_text(self.reason, "The reason")
+
+
+@dataclass(frozen=True, slots=True)
+class PutOperation:
+    """Keep the opaque state of a piece of long work, or forget it (None)."""
+
+    key: str
+    state: bytes | None
+
+    def __post_init__(self) -> None:
+        """Refuse a key that LMDB would."""
+        layout.bounded_key(self.key, "The key of an operation")
+
+
+@dataclass(frozen=True, slots=True)
+class PutRequest:
+    """Remember what a request_id led to. `kind` (0 to 255) is the caller's."""
+
+    request_id: str
+    row: int
+    sequence: int
+    kind: int
+
+    def __post_init__(self) -> None:
+        """Refuse an id that LMDB would."""
+        layout.bounded_key(self.request_id, "The request_id")
+
+
+@dataclass(frozen=True, slots=True)
+class PutRedirect:
+    """Let a deleted or merged id lead to a survivor from now on."""
+
+    id: str
+    survivor: str
+
+    def __post_init__(self) -> None:
+        """Refuse ids that LMDB would."""
+        layout.bounded_key(self.id, "The customer id")
+        layout.bounded_key(self.survivor, "The survivor's id")
+
+
+@dataclass(frozen=True, slots=True)
+class PutMatchRules:
+    """Say which version of the rules the stored match keys follow."""
+
+    version: str
+
+
+Mutation = Put | Delete | PutOperation | PutRequest | PutRedirect | PutMatchRules
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[Outcome]):
+    """What a decision came to: an outcome for its caller and what to write."""
+
+    outcome: Outcome
+    mutations: Sequence[Mutation] = ()
+
+
+class View(Reads):
+    """What a decision may see: everything put so far, its own group included.
+
+    `now_us` is the time of the whole commit, later than that of any commit before it.
+    """
+
+    def __init__(self, txn: lmdb.Transaction[bytes], store: Store) -> None:
+        super().__init__(txn, store.tables, 0, store.memory_us)
+        counters = self.counters  # from the file: another process may have committed since
+        self.next_row = counters.next_row
+        self.next_sequence = counters.next_sequence
+        self.now_us = max(store.clock(), counters.last_us + 1)
+
+
+Decide = Callable[[View], Decision[Outcome]]
+
+
+@dataclass(slots=True)
+class _Submission:
+    """Decisions that one caller awaits, never split between transactions."""
+
+    decisions: Sequence[Decide[object]]
+    future: asyncio.Future[list[object]]
+    loop: asyncio.AbstractEventLoop = field(repr=False)
+
+
+_Answer = list[object] | NamesakeError
+_Answered = tuple[_Submission, _Answer]
+
+
+class Writer:
+    """Queue and thread. Bounded: see `Settings.write_queue_items` and `group_limit_items`."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._queue_limit_items = settings.write_queue_items
+        self._group_limit_items = settings.group_limit_items
+        self._wake = threading.Condition()  # guards what follows
+        self._queue: deque[_Submission] = deque()
+        self._queued_items = 0
+        self._held_back: deque[_Submission] = deque()
+        self._closing = False
+        self._purge_from = b"\0"
+        self._next_reader_check_s = 0.0
+        # A daemon, so that a crashing main thread ends the process; LMDB survives that.
+        self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, decisions: Sequence[Decide[Outcome]]) -> list[Outcome | Exception]:
+        """Run decisions in one transaction and return their outcomes after the durable commit.
+
+        A decision that raises has the exception in its place of the list, and disturbs no other.
+        The transaction may have to be run again (the map grew), so a decision must have no effect
+        but its result. Where the queue is full the call waits; cancelled meanwhile, it is never
+        written; cancelled later, it may be. Raises StorageFull, StorageFault (nothing of the
+        submission was written) or ShuttingDown.
+        """
+        if not decisions:
+            return []
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[object]] = loop.create_future()
+        submission = _Submission(cast("Sequence[Decide[object]]", decisions), future, loop)
+        with self._wake:
+            if self._closing:
+                raise ShuttingDown("The index is closing")
+            self._held_back.append(submission)
+            self._admit()
+            self._wake.notify()
+        return cast("list[Outcome | Exception]", await future)
+
+    @property
+    def queued_items(self) -> int:
+        """Decisions admitted and not yet taken by the writer."""
+        return self._queued_items
+
+    async def close(self) -> None:
+        """Refuse new submissions, finish those that wait, end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    # The queue
+
+    def _admit(self) -> None:
+        """Queue what was held back, in order, as far as the bound allows; the lock is held.
+
+        A submission larger than the whole queue is admitted to an empty one.
+        """
+        while self._held_back:
+            size = len(self._held_back[0].decisions)
+            if self._queue and self._queued_items + size > self._queue_limit_items:
+                return
+            submission = self._held_back.popleft()
+            if not submission.future.cancelled():
+                self._queue.append(submission)
+                self._queued_items += size
+
+    def _take(self) -> list[_Submission]:
+        """Wait for submissions and take those of one commit; empty when all is done."""
+        with self._wake:
+            while not self._queue:
+                if self._closing:
+                    return []
+                self._wake.wait()
+            group: list[_Submission] = []
+            items = 0
+            while self._queue:
+                size = len(self._queue[0].decisions)
+                if group and items + size > self._group_limit_items:
+                    break
+                group.append(self._queue.popleft())
+                items += size
+                self._queued_items -= size
+            self._admit()
+        return group
+
+    def _run(self) -> None:
+        while group := self._take():
+            live = [submission for submission in group if not submission.future.cancelled()]
+            try:
+                answers: Sequence[_Answer] = self._write(live)
+            except (lmdb.Error, OSError) as error:
+                answers = [self._fault(error) for _ in live]
+            except Exception as error:  # noqa: BLE001  whatever it is, callers must hear of it
+                answers = [_abandoned(error) for _ in live]
+            _deliver(live, answers)
+
+    # The transaction
+
+    def _write(self, group: list[_Submission]) -> list[list[object]]:
+        """Commit a group, making room in the map where that helps."""
+        self._check_readers()
+        while True:
+            try:
+                return self._attempt(group)
+            except lmdb.MapFullError:
+                if not self._store.grow_map():
+                    raise
+            except lmdb.MapResizedError as error:
+                if not self._store.follow_map():
+                    raise StorageFault(
+                        "Another worker grew the map, which this one can follow when its exports "
+                        "end; raise NAMESAKE_MAP_SIZE and restart to avoid that"
+                    ) from error
+
+    def _attempt(self, group: list[_Submission]) -> list[list[object]]:
+        with self._store.env.begin(write=True) as txn:
+            transaction = _GroupTransaction(txn, self._store)
+            answers = [
+                [transaction.run(decide) for decide in submission.decisions] for submission in group
+            ]
+            if not transaction.dirty:
+                txn.abort()
+                return answers
+            transaction.put_counters()
+            purge_from = transaction.purge_requests(self._purge_from)
+        self._purge_from = purge_from
+        return answers
+
+    def _check_readers(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._next_reader_check_s:
+            self._next_reader_check_s = now_s + READER_CHECK_S
+            self._store.env.reader_check()
+
+    def _fault(self, error: lmdb.Error | OSError) -> NamesakeError:
+        short_write = isinstance(error, lmdb.Error) and error.code == errno.EIO
+        if short_write and self._store.space_is_short():
+            error = OSError(errno.ENOSPC, "short write")
+        return fault_of(error)
+
+
+class _GroupTransaction:
+    """One write transaction: runs decisions and applies their mutations.
+
+    Cursors and methods are bound once: a cursor's `put` costs a third of a transaction's.
+    """
+
+    def __init__(self, txn: lmdb.Transaction[bytes], store: Store) -> None:
+        tables = store.tables
+        self._txn = txn
+        self._tables = tables
+        self._view = View(txn, store)
+        self._put_id = txn.cursor(tables.ids).put
+        self._customers = txn.cursor(tables.customers)
+        self._put_customer = self._customers.put
+        self._put_identity = txn.cursor(tables.identities).put
+        self._put_change = txn.cursor(tables.changes).put
+        self._put_history = txn.cursor(tables.history).put
+        self._requests_put = 0
+        self.dirty = False
+
+    def run(self, decide: Decide[object]) -> object:
+        """Return the outcome of one decision, or what it raised."""
+        try:
+            decision = decide(self._view)
+            self._check(decision)
+        except lmdb.Error:
+            raise  # the file failed, not the decision
+        except Exception as error:  # noqa: BLE001  it is this item's result
+            return error
+        for mutation in decision.mutations:
+            self.dirty = True
+            self._apply(mutation)
+        return decision.outcome
+
+    def _check(self, decision: Decision[object]) -> None:
+        """Refuse what does not fit the state while nothing of the decision is put."""
+        for mutation in decision.mutations:
+            match mutation:
+                case Put(row=None):
+                    if self._view.row_of(mutation.id) is not None:
+                        raise InvalidArgument("The customer id is in use or was deleted")
+                case Put() | Delete():
+                    if not self._holds(cast("int", mutation.row), mutation.id):
+                        raise InvalidArgument("There is no such customer to change")
+                case PutRedirect():
+                    if self._view.row_of(mutation.id) is None:
+                        raise InvalidArgument("The redirected id was never used")
+
+    def _holds(self, row: int, id: str) -> bool:
+        return self._view.row_of(id) == row and self._customers.set_key(layout.pack_u64(row))
+
+    def _apply(self, mutation: Mutation) -> None:
+        match mutation:
+            case Put():
+                self._put(mutation)
+            case Delete():
+                self._delete(mutation)
+            case PutOperation():
+                self._operation(mutation)
+            case PutRequest():
+                self._request(mutation)
+            case PutRedirect():
+                survivor = mutation.survivor.encode()
+                self._txn.put(mutation.id.encode(), survivor, db=self._tables.redirects)
+            case PutMatchRules():
+                rules = mutation.version.encode()
+                self._txn.put(layout.META_MATCH_RULES, rules, db=self._tables.meta)
+
+    def _put(self, put: Put) -> None:
+        view = self._view
+        new = put.row is None
+        row = view.next_row if put.row is None else put.row
+        stored_row = layout.pack_u64(row)
+        if new:
+            view.next_row = row + 1
+            if not self._put_id(put.id.encode(), stored_row, True, False):
+                raise StorageFault("One decision created the same customer id twice")
+        # A new row is the highest key: append skips the search and fills pages completely.
+        self._appended(self._put_customer(stored_row, put.record, True, True, new))
+        self._enter(stored_row, put.old, put.new)
+        self._record(put.kind, row, put.id, put.actor, put.reason, put.diff, append=new)
+
+    def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
+        """Write the difference between what the index held of a row and is to hold."""
+        txn, tables = self._txn, self._tables
+        for key in old.keys - new.keys:
+            txn.delete(key, stored_row, tables.identities)
+        for key in new.keys - old.keys if old.keys else new.keys:
+            self._put_identity(key, stored_row)
+        if old.pending or new.pending:
+            for domain in old.pending - new.pending:
+                txn.delete(domain.encode(), stored_row, tables.pending)
+            for domain in new.pending - old.pending:
+                txn.put(domain.encode(), stored_row, db=tables.pending)
+
+    def _record(
+        self, kind: int, row: int, id: str, actor: str, reason: str, diff: bytes, append: bool
+    ) -> None:
+        """Put the event and the history entry of a change, under the next sequence."""
+        view = self._view
+        sequence = view.next_sequence
+        view.next_sequence = sequence + 1
+        who, why, now_us = actor.encode(), reason.encode(), view.now_us
+        event = layout.encode_event(kind, row, now_us, who, id.encode())
+        self._appended(self._put_change(layout.pack_u64(sequence), event, True, True, True))
+        entry = layout.encode_history(kind, now_us, who, why, diff)
+        key = layout.pack_history_key(row, sequence)
+        self._appended(self._put_history(key, entry, True, True, append))
+
+    def _appended(self, done: bool) -> None:
+        if not done:
+            raise StorageFault("The counters are behind the index: verify it")
+
+    def _delete(self, delete: Delete) -> None:
+        stored_row = layout.pack_u64(delete.row)
+        self._txn.delete(stored_row, b"", self._tables.customers)
+        self._enter(stored_row, delete.old, NOTHING)
+        with self._txn.cursor(self._tables.history) as cursor:
+            cursor.set_range(stored_row)
+            while cursor.key().startswith(stored_row):
+                cursor.delete()  # and stand on the next, or on nothing: b""
+        self._record(
+            ChangeKind.DELETED, delete.row, delete.id, delete.actor, delete.reason, b"", False
+        )
+
+    def _operation(self, put: PutOperation) -> None:
+        if put.state is None:
+            self._txn.delete(put.key.encode(), b"", self._tables.operations)
+        else:
+            self._txn.put(put.key.encode(), put.state, db=self._tables.operations)
+
+    def _request(self, put: PutRequest) -> None:
+        stored = layout.encode_request(put.kind, put.row, put.sequence, self._view.now_us)
+        self._txn.put(put.request_id.encode(), stored, db=self._tables.requests)
+        self._requests_put += 1
+
+    def put_counters(self) -> None:
+        """Put where the next transaction, of whatever process, goes on."""
+        view = self._view
+        counters = layout.encode_counters(view.next_row, view.next_sequence, view.now_us)
+        self._txn.put(layout.META_COUNTERS, counters, db=self._tables.meta)
+
+    def purge_requests(self, start: bytes) -> bytes:
+        """Forget request ids past their time; return where the next call goes on.
+
+        Like the hand of a clock: each commit looks at as many ids as it put, and a few more, from
+        where the last one stopped. So the table holds at most about twice the live ids, no commit
+        stalls, and no index by time is needed. Look-ups ignore what is not yet purged.
+        """
+        view = self._view
+        steps = PURGE_STEPS + self._requests_put
+        with self._txn.cursor(self._tables.requests) as cursor:
+            cursor.set_range(start)
+            while steps and cursor.key():
+                steps -= 1
+                remembered = layout.decode_request(cursor.value())
+                if remembered.time_us + view.memory_us <= view.now_us:
+                    cursor.delete()  # and stand on the next
+                else:
+                    cursor.next()
+            return cursor.key() or b"\0"
+
+
+def _abandoned(error: Exception) -> NamesakeError:
+    """Return an instance per caller: a shared one would collect every caller's traceback."""
+    if isinstance(error, NamesakeError):
+        return type(error)(error.message)
+    fault = StorageFault(f"The write was abandoned: {type(error).__name__}")
+    fault.__cause__ = error
+    return fault
+
+
+def _deliver(group: Sequence[_Submission], answers: Sequence[_Answer]) -> None:
+    """Complete the futures, waking each event loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Answered]] = {}
+    for submission, answer in zip(group, answers, strict=True):
+        by_loop.setdefault(submission.loop, []).append((submission, answer))
+    for loop, answered in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, answered)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            continue
+
+
+def _settle(answered: Sequence[_Answered]) -> None:
+    for submission, answer in answered:
+        if submission.future.done():  # cancelled
+            continue
+        if isinstance(answer, NamesakeError):
+            submission.future.set_exception(answer)
+        else:
+            submission.future.set_result(answer)

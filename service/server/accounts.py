@@ -1,0 +1,143 @@
+"""Accounts: one tenant each, with its own folder of index files, region and credentials.
+
+Without a file of accounts there is one, `default`, for everybody who can reach the socket (which
+is then a loopback one). The file is TOML:
+
+    [acme]
+    default_region = "DE"
+    [acme.tokens]
+    # actor = SHA-256 of the token, in hex: `printf %s "$TOKEN" | sha256sum`
+    crm = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.core.prepare import match_key
+from service.errors import InvalidArgument, Unauthenticated
+from service.identity.registry import Registry
+from service.identity.settle import Settler
+from service.index import Index
+from service.server.wire import Records
+from service.settings import Settings
+from service.validation.validator import Validator
+
+ACCOUNTS_LIMIT = 1_000  # each holds an open environment of file descriptors and address space
+ANONYMOUS = "anonymous"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_REGION = re.compile(r"[A-Z]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountConfig:
+    """What the file says of one account. `tokens`: SHA-256 digest → actor."""
+
+    name: str
+    default_region: str
+    tokens: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One tenant, open."""
+
+    name: str
+    default_region: str
+    index: Index
+    registry: Registry
+    settler: Settler
+
+
+def read_accounts(settings: Settings) -> list[AccountConfig]:
+    """Read the accounts' file; raise `InvalidArgument` that names the key at fault."""
+    if settings.accounts is None:
+        return [AccountConfig("default", settings.default_region)]
+    path = settings.accounts
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(
+            f"cannot read the accounts' file: {error}", field="accounts"
+        ) from error
+    if not 0 < len(tables) <= ACCOUNTS_LIMIT:
+        raise InvalidArgument(f"1 to {ACCOUNTS_LIMIT} accounts are taken", field="accounts")
+    configs = [_config(name, table, settings) for name, table in tables.items()]
+    digests = [digest for config in configs for digest in config.tokens]
+    if len(digests) != len(set(digests)):
+        raise InvalidArgument("the same token stands twice", field="accounts")
+    return configs
+
+
+def _config(name: str, table: object, settings: Settings) -> AccountConfig:
+    if not _NAME.fullmatch(name) or not isinstance(table, dict):
+        raise InvalidArgument("an account is a table named [a-z0-9][a-z0-9_-]*", field="accounts")
+    unknown = set(table) - {"default_region", "tokens"}
+    if unknown:
+        raise InvalidArgument(f"unknown key {min(unknown)!r}", field=f"accounts.{name}")
+    region = table.get("default_region", settings.default_region)
+    if not isinstance(region, str) or not _REGION.fullmatch(region):
+        raise InvalidArgument("not a region", field=f"accounts.{name}.default_region")
+    tokens = table.get("tokens", {})
+    if not isinstance(tokens, dict) or not tokens:
+        raise InvalidArgument("needs at least one token", field=f"accounts.{name}.tokens")
+    for actor, digest in tokens.items():
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise InvalidArgument(
+                "not a SHA-256 digest in hex", field=f"accounts.{name}.tokens.{actor}"
+            )
+    return AccountConfig(name, region, {digest: actor for actor, digest in tokens.items()})
+
+
+class Accounts:
+    """All accounts of this process, opened and closed together."""
+
+    def __init__(self, settings: Settings, validator: Validator) -> None:
+        self._settings = settings
+        self._validator = validator
+        self._by_name: dict[str, Account] = {}
+        self._by_digest: dict[str, tuple[Account, str]] = {}
+        self._open: tuple[Account, str] | None = None
+
+    def start(self, configs: list[AccountConfig], *, settle: bool) -> None:
+        """Open every account's index; `settle`: this process settles pending verdicts."""
+        for config in configs:
+            account = self._start(config, self._settings.data / config.name)
+            self._by_name[config.name] = account
+            for digest, actor in config.tokens.items():
+                self._by_digest[digest] = (account, actor)
+            if settle:
+                account.settler.start()
+        if not self._by_digest:
+            self._open = (self._by_name[configs[0].name], ANONYMOUS)
+
+    def _start(self, config: AccountConfig, folder: Path) -> Account:
+        index = Index.open(folder, self._settings, match_key)
+        codec = Records(self._settings)
+        registry = Registry(index, self._validator, codec, self._settings)
+        settler = Settler(index, self._validator, registry, codec, self._settings)
+        return Account(config.name, config.default_region, index, registry, settler)
+
+    def authenticate(self, authorization: str) -> tuple[Account, str]:
+        """Return account and actor of a call's `authorization` metadata."""
+        if self._open is not None:
+            return self._open
+        scheme, _, token = authorization.partition(" ")
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        found = self._by_digest.get(digest)
+        if scheme.lower() != "bearer" or found is None:
+            raise Unauthenticated("needs `authorization: Bearer <token>` of a known token")
+        return found
+
+    async def close(self) -> None:
+        """Stop settling, write what waits, close the files."""
+        accounts = list(self._by_name.values())
+        await asyncio.gather(*(account.settler.close() for account in accounts))
+        await asyncio.gather(*(account.index.close() for account in accounts))

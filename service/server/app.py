@@ -1,0 +1,241 @@
+"""The composition root: builds every part, serves, and stops in order.
+
+One worker serves in this process. Several are spawned, each building its own parts: an LMDB
+environment and a gRPC server must not cross a fork. All listen on one port (SO_REUSEPORT), which
+the supervisor holds bound, without listening, while they live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from namesake import v1
+from namesake.v1 import (
+    admin_service_pb2,
+    customer_service_pb2,
+    duplicate_service_pb2,
+    transfer_service_pb2,
+    validation_service_pb2,
+)
+from service.errors import InvalidArgument
+from service.server.accounts import AccountConfig, Accounts, read_accounts
+from service.server.admin import AdminService
+from service.server.contacts import ValidationService
+from service.server.customers import CustomerService
+from service.server.duplicates import DuplicateService
+from service.server.edge import Edge
+from service.server.transfers import TransferService
+from service.settings import Settings
+from service.validation.validator import Validator
+
+log = structlog.get_logger("namesake")
+
+_FILES = (
+    admin_service_pb2,
+    customer_service_pb2,
+    duplicate_service_pb2,
+    transfer_service_pb2,
+    validation_service_pb2,
+)
+SERVICES = tuple(
+    service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    Prints one line with the address when ready. Raises `InvalidArgument` for settings that
+    cannot or must not be served.
+    """
+    from service.server.supervisor import supervise
+
+    configure_log()
+    configs = read_accounts(settings)
+    check_exposure(settings, configs)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.workers > 1:
+        return supervise(settings, configs)
+    return asyncio.run(serve(settings, configs, 0, None))
+
+
+def build_validator(settings: Settings) -> Validator:
+    """Return a validator without a server, for checking lists."""
+    configure_log()
+    return Validator(settings)
+
+
+def configure_log() -> None:
+    """Log JSON lines to stderr; what is logged never holds customer data."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # grpc.aio logs a handler's exception with its text; ours become statuses before that.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
+
+
+def check_exposure(settings: Settings, configs: list[AccountConfig]) -> None:
+    """Refuse to serve beyond this machine without TLS and credentials."""
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise InvalidArgument("TLS needs a certificate and its key", field="tls_key")
+    host, _ = split_address(settings.address)
+    if _is_loopback(host):
+        return
+    if settings.tls_certificate is None or not all(config.tokens for config in configs):
+        raise InvalidArgument(
+            "an address beyond loopback needs TLS (--tls-cert, --tls-key) and credentials "
+            "(--accounts)",
+            field="address",
+        )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of "host:port" or "[v6]:port"; raise `InvalidArgument`."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise InvalidArgument("needs host:port", field="address")
+    return host.strip("[]"), int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """Return "host:port", with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def announce(settings: Settings, port: int) -> None:
+    """Print the one line that says where to call."""
+    shown = join_address(split_address(settings.address)[0], port)
+    workers = f", {settings.workers} workers" if settings.workers > 1 else ""
+    sys.stdout.write(f"namesake serves on {shown} (data in {settings.data}{workers})\n")
+    sys.stdout.flush()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def serve(
+    settings: Settings, configs: list[AccountConfig], number: int, ready: Connection | None
+) -> int:
+    """Serve until a signal, as the only worker or as one of several; return the exit status.
+
+    A worker of several says its port through `ready`; the only one announces it.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    worker = Worker(settings, configs)
+    try:
+        port = await worker.start(number)
+        log.info("serving", worker=number, port=port, pid=os.getpid())
+        if ready is None:
+            announce(settings, port)
+        else:
+            ready.send(port)
+        await stop.wait()
+        log.info("draining", worker=number)
+    finally:
+        await worker.stop()
+    log.info("stopped", worker=number)
+    return 0
+
+
+class Worker:
+    """Everything that serves in one process."""
+
+    def __init__(self, settings: Settings, configs: list[AccountConfig]) -> None:
+        self._settings = settings
+        self._configs = configs
+        self._stopping = asyncio.Event()
+        self._validator = Validator(settings)
+        self._accounts = Accounts(settings, self._validator)
+        self._health = HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, number: int) -> int:
+        """Open, build, listen; return the port. Worker 0 settles what is pending."""
+        await self._validator.start()
+        self._accounts.start(self._configs, settle=number == 0)
+        self._server = self._build()
+        port = self._listen(self._server)
+        await self._server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        if self._settings.metrics_address is not None:
+            host, first_port = split_address(self._settings.metrics_address)
+            start_http_server(first_port + number, host)
+        return port
+
+    def _build(self) -> grpc.aio.Server:
+        settings, validator = self._settings, self._validator
+        server = grpc.aio.server(
+            interceptors=[Edge(self._accounts)],
+            maximum_concurrent_rpcs=settings.concurrent_rpcs,
+            options=[
+                # One worker alone must not share its port with a stranger.
+                ("grpc.so_reuseport", int(settings.workers > 1)),
+                ("grpc.max_receive_message_length", settings.message_limit),
+                ("grpc.max_send_message_length", settings.message_limit),
+            ],
+        )
+        v1.add_CustomerServiceServicer_to_server(
+            CustomerService(validator, settings, self._stopping), server
+        )
+        v1.add_ValidationServiceServicer_to_server(ValidationService(validator, settings), server)
+        v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), server)
+        v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), server)
+        v1.add_AdminServiceServicer_to_server(AdminService(validator, settings), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server
+        )
+        return server
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        settings = self._settings
+        try:
+            if settings.tls_certificate is None or settings.tls_key is None:
+                return server.add_insecure_port(settings.address)
+            pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+            credentials = grpc.ssl_server_credentials([pair])
+            return server.add_secure_port(settings.address, credentials)
+        except (OSError, RuntimeError) as error:
+            raise InvalidArgument(
+                f"cannot listen on {settings.address}: {error}", field="address"
+            ) from error
+
+    async def stop(self) -> None:
+        """Drain: refuse new calls, let running ones end, write what waits, close the files."""
+        self._stopping.set()
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if self._server is not None:
+            await self._server.stop(self._settings.drain_s)
+        await self._accounts.close()
+        await self._validator.close()
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)

@@ -1,0 +1,392 @@
+"""CustomerService: saving, reading and following customers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import cast
+
+from namesake import v1
+from service.core.model import Channel, Lookup, Point
+from service.errors import (
+    InvalidArgument,
+    NotFound,
+    SequenceUnavailable,
+    ShuttingDown,
+)
+from service.identity.lookup import Query, rows_holding, rows_sharing
+from service.identity.registry import OnDuplicate, Outcome, Saved, Terms
+from service.index import Change, ChangeKind, HistoryEntry, Snapshot
+from service.server import wire
+from service.server.duplicates import check_batch, find_duplicates
+from service.server.edge import Context, caller
+from service.server.pages import decode_token, encode_token, page_rows
+from service.server.rules import check_identity, check_mask, check_region
+from service.settings import Settings
+from service.validation.validator import Validator
+
+REQUEST_ID_CHARS = 64
+DELETE_REASON_CHARS = range(3, 501)
+RESOLVED_LIMIT = 20
+HISTORY_STEP_ROWS = 1_000
+WATCH_STEP_ROWS = 1_000
+
+_HISTORY_TOKEN = 2
+_LIST_TOKEN = 16  # and the order and filter above it: a token serves only its own listing
+_CHANNELS = {"email": Channel.EMAIL, "phone": Channel.PHONE}
+
+
+class CustomerService(v1.CustomerServiceServicer):
+    """See customer_service.proto."""
+
+    def __init__(self, validator: Validator, settings: Settings, stopping: asyncio.Event) -> None:
+        self._validator = validator
+        self._settings = settings
+        self._stopping = stopping
+
+    async def SaveCustomer(  # noqa: N802
+        self, request: v1.SaveCustomerRequest, context: Context
+    ) -> v1.SaveCustomerResponse:
+        """Create or update one card, durably; report findings and duplicates."""
+        if not request.HasField("customer"):
+            raise InvalidArgument("required", field="customer")
+        terms = self._terms(request, _on_duplicate(request.on_duplicate))
+        card = wire.card(request.customer, self._settings)
+        (saved,) = await caller().account.registry.save([card], terms)
+        if isinstance(saved, Exception):
+            raise saved
+        customer, duplicates = self._outcome(saved, terms)
+        return v1.SaveCustomerResponse(
+            customer=customer,
+            outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
+            duplicates=duplicates,
+            sequence=saved.sequence,
+        )
+
+    async def UpdateCustomer(  # noqa: N802
+        self, request: v1.UpdateCustomerRequest, context: Context
+    ) -> v1.UpdateCustomerResponse:
+        """Change the fields of a mask."""
+        if not request.customer.id:
+            raise InvalidArgument("required", field="customer.id")
+        check_mask(request.update_mask.paths, "update_mask")
+        terms = self._terms(request, OnDuplicate.REPORT)
+        card = wire.card(request.customer, self._settings, partial=True)
+        saved = await caller().account.registry.update(card, list(request.update_mask.paths), terms)
+        customer, duplicates = self._outcome(saved, terms)
+        return v1.UpdateCustomerResponse(
+            customer=customer,
+            outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
+            duplicates=duplicates,
+            sequence=saved.sequence,
+        )
+
+    def _terms(
+        self, request: v1.SaveCustomerRequest | v1.UpdateCustomerRequest, how: OnDuplicate
+    ) -> Terms:
+        check_region(request.default_region, "default_region")
+        if len(request.request_id) > REQUEST_ID_CHARS:
+            raise InvalidArgument(f"at most {REQUEST_ID_CHARS} characters", field="request_id")
+        who = caller()
+        return Terms(
+            actor=who.actor,
+            region=request.default_region or who.account.default_region,
+            on_duplicate=how,
+            dry_run=request.validate_only,
+            request_id=request.request_id,
+        )
+
+    def _outcome(self, saved: Saved, terms: Terms) -> tuple[v1.Customer, list[v1.PointDuplicates]]:
+        customer = v1.Customer.FromString(saved.record)
+        own_row = 0 if terms.dry_run and saved.outcome is Outcome.CREATED else saved.row
+        with caller().account.index.snapshot() as snapshot:
+            duplicates = find_duplicates(snapshot, customer, own_row, self._settings)
+        return wire.dress(customer), duplicates
+
+    async def GetCustomer(  # noqa: N802
+        self, request: v1.GetCustomerRequest, context: Context
+    ) -> v1.GetCustomerResponse:
+        """Return one customer, following redirects."""
+        with caller().account.index.snapshot() as snapshot:
+            record = _record(snapshot, request.id)
+        if record is None:
+            raise NotFound("there is no customer with this id", field="id")
+        return v1.GetCustomerResponse(customer=wire.dressed(record))
+
+    async def BatchGetCustomers(  # noqa: N802
+        self, request: v1.BatchGetCustomersRequest, context: Context
+    ) -> v1.BatchGetCustomersResponse:
+        """Return many customers, following redirects."""
+        check_batch(request.ids, self._settings.page_limit_rows, "ids")
+        answer = v1.BatchGetCustomersResponse()
+        with caller().account.index.snapshot() as snapshot:
+            for id in request.ids:
+                result = answer.results.add(id=id)
+                if (record := _record(snapshot, id)) is not None:
+                    result.customer.CopyFrom(wire.dressed(record))
+        return answer
+
+    async def ListCustomers(  # noqa: N802
+        self, request: v1.ListCustomersRequest, context: Context
+    ) -> v1.ListCustomersResponse:
+        """List customers by page."""
+        order = request.order or v1.CUSTOMER_ORDER_CREATED
+        keep = request.state or v1.STATE_FILTER_ACTIVE
+        if order not in v1.CustomerOrder.values():
+            raise InvalidArgument("not a value of this enum", field="order")
+        if keep not in v1.StateFilter.values():
+            raise InvalidArgument("not a value of this enum", field="state")
+        rows = page_rows(request.page_size, self._settings)
+        listing = _LIST_TOKEN + order * 8 + keep
+        start, _ = decode_token(request.page_token, listing)
+        with caller().account.index.snapshot() as snapshot:
+            page, position = self._page(_SCANS[order](snapshot, start), keep, rows)
+        token = encode_token(listing, position) if position else ""
+        return v1.ListCustomersResponse(customers=page, next_page_token=token)
+
+    def _page(
+        self, scan: Iterable[tuple[int, bytes | None]], keep: int, rows: int
+    ) -> tuple[list[v1.Customer], int]:
+        """Return a page and where the next begins (0 at the end)."""
+        page: list[v1.Customer] = []
+        last = 0
+        for looked_at, (position, record) in enumerate(scan):
+            if len(page) == rows or looked_at == self._settings.scan_limit_rows:
+                return page, last
+            last = position
+            if record is not None:
+                customer = v1.Customer.FromString(record)
+                if _STATES[keep] in (None, customer.state):
+                    page.append(wire.dress(customer))
+        return page, 0
+
+    async def DeleteCustomer(  # noqa: N802
+        self, request: v1.DeleteCustomerRequest, context: Context
+    ) -> v1.DeleteCustomerResponse:
+        """Delete a customer for ever."""
+        if len(request.reason.strip()) not in DELETE_REASON_CHARS:
+            bounds = f"{DELETE_REASON_CHARS[0]} to {DELETE_REASON_CHARS[-1]}"
+            raise InvalidArgument(f"required, {bounds} characters", field="reason")
+        who = caller()
+        sequence = await who.account.registry.delete(
+            request.id, request.etag, request.reason.strip(), who.actor
+        )
+        return v1.DeleteCustomerResponse(sequence=sequence)
+
+    async def ResolveIdentities(  # noqa: N802
+        self, request: v1.ResolveIdentitiesRequest, context: Context
+    ) -> v1.ResolveIdentitiesResponse:
+        """Say which customers hold which identities."""
+        check_batch(request.identities, self._settings.batch_limit_rows, "identities")
+        check_region(request.default_region, "default_region")
+        account = caller().account
+        for index, identity in enumerate(request.identities):
+            check_identity(identity.type, identity.value, f"identities[{index}]")
+        region = request.default_region or account.default_region
+        normals = await self._normals(request.identities, region)
+        answer = v1.ResolveIdentitiesResponse()
+        with account.index.snapshot() as snapshot:
+            for identity, normal in zip(request.identities, normals, strict=True):
+                result = answer.results.add(identity=identity, normal=normal)
+                if normal:
+                    _resolve(snapshot, identity.type, normal, result)
+        return answer
+
+    async def _normals(self, identities: Sequence[v1.IdentityQuery], region: str) -> list[str]:
+        points = [
+            Point(_CHANNELS[one.type], one.value) for one in identities if one.type in _CHANNELS
+        ]
+        checked = iter(
+            await self._validator.check(points, default_region=region, lookup=Lookup.SKIP)
+        )
+        return [next(checked).normal if one.type in _CHANNELS else one.value for one in identities]
+
+    async def ListHistory(  # noqa: N802
+        self, request: v1.ListHistoryRequest, context: Context
+    ) -> v1.ListHistoryResponse:
+        """List what happened to a customer, newest first."""
+        rows = page_rows(request.page_size, self._settings)
+        before, _ = decode_token(request.page_token, _HISTORY_TOKEN)
+        answer = v1.ListHistoryResponse()
+        with caller().account.index.snapshot() as snapshot:
+            row = snapshot.find(request.id).row or snapshot.row_of(request.id)
+            if row is None:
+                raise NotFound("there is no customer with this id", field="id")
+            entries = _history(snapshot, row, before, rows + 1)
+            for entry in entries[:rows]:
+                change = answer.changes.add()
+                _write_change(change, entry, request.id)
+                if entry.kind is ChangeKind.CREATED:
+                    change.after.CopyFrom(_first_card(snapshot, row))
+        if len(entries) > rows:
+            answer.next_page_token = encode_token(_HISTORY_TOKEN, entries[rows - 1].sequence)
+        return answer
+
+    async def WatchChanges(  # noqa: N802
+        self, request: v1.WatchChangesRequest, context: Context
+    ) -> AsyncIterator[v1.WatchChangesResponse]:
+        """Stream every change after a sequence, and go on as changes happen."""
+        index = caller().account.index
+        after = request.after_sequence
+        with index.snapshot() as snapshot:
+            newest = snapshot.sequence
+        if after > newest:
+            raise SequenceUnavailable(
+                "the feed has not reached this sequence",
+                field="after_sequence",
+                newest=str(newest),
+            )
+        yield v1.WatchChangesResponse(sequence=after)
+        while not self._stopping.is_set():
+            with index.snapshot() as snapshot:
+                events = snapshot.changes(after, WATCH_STEP_ROWS)
+                if request.until_now:
+                    events = [event for event in events if event.sequence <= newest]
+                answer = _watched(snapshot, events, request)
+            if events:
+                after = answer.sequence
+                yield answer
+            elif request.until_now:
+                return
+            else:
+                await self._pause()
+        raise ShuttingDown("the server is stopping; resume at another worker or later")
+
+    async def _pause(self) -> None:
+        # Other worker processes commit too, and tell nobody: look again after a moment.
+        try:
+            async with asyncio.timeout(self._settings.watch_poll_ms / 1_000):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+def _on_duplicate(value: int) -> OnDuplicate:
+    try:
+        return OnDuplicate(value or OnDuplicate.REPORT)
+    except ValueError as error:
+        raise InvalidArgument("not a value of this enum", field="on_duplicate") from error
+
+
+def _record(snapshot: Snapshot, id: str) -> bytes | None:
+    return snapshot.record(snapshot.find(id).row)
+
+
+_STATES: dict[int, int | None] = {
+    v1.STATE_FILTER_ACTIVE: v1.CUSTOMER_STATE_ACTIVE,
+    v1.STATE_FILTER_ARCHIVED: v1.CUSTOMER_STATE_ARCHIVED,
+    v1.STATE_FILTER_ALL: None,
+}
+
+Scan = Iterator[tuple[int, bytes | None]]  # position to go on after, record (None: superseded)
+
+
+def _oldest_first(snapshot: Snapshot, after: int) -> Scan:
+    yield from snapshot.customers(after)
+
+
+def _newest_first(snapshot: Snapshot, before: int) -> Scan:
+    yield from snapshot.customers_before(before) if before else snapshot.customers_before()
+
+
+def _changed_first(snapshot: Snapshot, after: int) -> Scan:
+    while events := snapshot.changes(after, HISTORY_STEP_ROWS):
+        yield from _still_current(snapshot, events)
+        after = events[-1].sequence
+
+
+def _changed_last(snapshot: Snapshot, before: int) -> Scan:
+    while events := (
+        snapshot.changes_before(before, HISTORY_STEP_ROWS)
+        if before
+        else snapshot.changes_before(limit=HISTORY_STEP_ROWS)
+    ):
+        yield from _still_current(snapshot, events)
+        before = events[-1].sequence
+        if before == 1:
+            return
+
+
+def _still_current(snapshot: Snapshot, events: Iterable[Change]) -> Scan:
+    """Yield the record at the change that wrote it last, so that each customer comes once."""
+    for event in events:
+        record = snapshot.record(event.row)
+        current = record is not None and wire.written_by(record) == event.sequence
+        yield event.sequence, record if current else None
+
+
+_SCANS = {
+    v1.CUSTOMER_ORDER_CREATED: _oldest_first,
+    v1.CUSTOMER_ORDER_CREATED_DESC: _newest_first,
+    v1.CUSTOMER_ORDER_UPDATED: _changed_first,
+    v1.CUSTOMER_ORDER_UPDATED_DESC: _changed_last,
+}
+
+
+def _resolve(snapshot: Snapshot, type: str, normal: str, result: v1.ResolvedIdentity) -> None:
+    if type == "customer":
+        found = snapshot.find(normal)
+        if found.row:
+            result.matches.add(customer_id=found.id, same_normal=True)
+        return
+    query = Query("", _CHANNELS.get(type, type), normal)
+    same = rows_holding(snapshot, query, RESOLVED_LIMIT + 1)
+    close = rows_sharing(snapshot, query, 0, RESOLVED_LIMIT + 1)
+    rows = same + [row for row in close if row not in set(same)]
+    result.more = len(rows) > RESOLVED_LIMIT
+    for row in rows[:RESOLVED_LIMIT]:
+        record = snapshot.record(row)
+        assert record is not None, "the index names a row that has no record"
+        id = wire.id_of(record)
+        result.matches.add(customer_id=id, same_normal=row in same)
+
+
+def _history(snapshot: Snapshot, row: int, before: int, limit: int) -> list[HistoryEntry]:
+    if before:
+        return snapshot.history(row, before, limit)
+    return snapshot.history(row, limit=limit)
+
+
+def _first_card(snapshot: Snapshot, row: int) -> v1.Customer:
+    """Return the card as it was created: today's, with every change taken back."""
+    record = snapshot.record(row)
+    assert record is not None, "only live customers have a history back to their creation"
+    card = wire.body_of(record)
+    before = 0
+    while entries := _history(snapshot, row, before, HISTORY_STEP_ROWS):
+        for entry in entries:
+            wire.take_back(card, entry.diff)
+        before = entries[-1].sequence
+    return wire.dress(card)
+
+
+def _write_change(change: v1.Change, entry: HistoryEntry, id: str) -> None:
+    change.MergeFromString(entry.diff)
+    change.sequence = entry.sequence
+    change.time.CopyFrom(wire.timestamp(entry.time_us))
+    change.actor = entry.actor
+    change.customer_id = id
+    change.kind = cast(v1.ChangeKind.ValueType, entry.kind)
+    change.reason = entry.reason
+
+
+def _watched(
+    snapshot: Snapshot, events: Sequence[Change], request: v1.WatchChangesRequest
+) -> v1.WatchChangesResponse:
+    answer = v1.WatchChangesResponse()
+    wanted = frozenset(request.kinds)
+    for event in events:
+        answer.sequence = event.sequence
+        if wanted and int(event.kind) not in wanted:
+            continue
+        watched = answer.changes.add()
+        # A change of a customer that was deleted since has lost its history, and so its fields.
+        (entry,) = snapshot.history(event.row, event.sequence + 1, 1) or (None,)
+        if entry is not None and entry.sequence == event.sequence:
+            _write_change(watched.change, entry, event.id)
+        else:
+            lost = HistoryEntry(event.sequence, event.kind, event.time_us, event.actor, "", b"")
+            _write_change(watched.change, lost, event.id)
+        if request.include_customer and (record := snapshot.record(event.row)) is not None:
+            watched.customer.CopyFrom(wire.dressed(record))
+    return answer

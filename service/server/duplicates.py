@@ -1,0 +1,183 @@
+"""DuplicateService, and the duplicates that the other services report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from namesake import v1
+from service.core.model import Channel, Lookup
+from service.core.prepare import match_key
+from service.errors import InvalidArgument, NotFound
+from service.identity.lookup import Query, Sharing, others, queries_of, sharing
+from service.index import Snapshot
+from service.server import wire
+from service.server.edge import Context, caller
+from service.server.pages import decode_token, encode_token, page_rows
+from service.server.rules import check_region
+from service.settings import Settings
+
+_TOKEN = 1
+
+
+class DuplicateService(v1.DuplicateServiceServicer):
+    """See duplicate_service.proto."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def ListDuplicates(  # noqa: N802
+        self, request: v1.ListDuplicatesRequest, context: Context
+    ) -> v1.ListDuplicatesResponse:
+        """List who shares a point of a stored customer or of a draft."""
+        rows = page_rows(request.page_size, self._settings, self._settings.duplicate_page_rows)
+        customer = await self._subject(request)
+        after_row, only = decode_token(request.page_token, _TOKEN)
+        points = queries(customer)
+        if request.page_token:
+            points = [point for point in points if _mark(point) == only]
+            if not points:
+                raise InvalidArgument("not a token of this subject", field="page_token")
+        with caller().account.index.snapshot() as snapshot:
+            row = snapshot.find(customer.id).row if customer.id else 0
+            groups = sharing(
+                snapshot,
+                points,
+                row,
+                page_rows=rows,
+                count_limit=self._settings.count_limit_rows,
+                after_row=after_row,
+            )
+            answer = [point_duplicates(snapshot, group, row) for group in groups]
+        return v1.ListDuplicatesResponse(groups=answer)
+
+    async def _subject(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
+        match request.WhichOneof("subject"):
+            case "id":
+                with caller().account.index.snapshot() as snapshot:
+                    record = snapshot.record(snapshot.find(request.id).row)
+                if record is None:
+                    raise NotFound("there is no customer with this id", field="id")
+                return v1.Customer.FromString(record)
+            case "draft":
+                return await self._checked_draft(request)
+        raise InvalidArgument("required: id or draft", field="subject")
+
+    async def _checked_draft(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
+        check_region(request.default_region, "default_region")
+        account = caller().account
+        card = wire.card(request.draft, self._settings, partial=True)
+        region = request.default_region or account.default_region
+        customer = await account.registry.preview(card, region, Lookup.SKIP)
+        draft = v1.Customer.FromString(customer)
+        draft.id = card.id
+        return draft
+
+    async def CountDuplicates(  # noqa: N802
+        self, request: v1.CountDuplicatesRequest, context: Context
+    ) -> v1.CountDuplicatesResponse:
+        """Count who shares anything with each of many customers."""
+        check_batch(request.ids, self._settings.page_limit_rows, "ids")
+        with caller().account.index.snapshot() as snapshot:
+            counts = [self._count(snapshot, id) for id in request.ids]
+        return v1.CountDuplicatesResponse(counts=counts)
+
+    def _count(self, snapshot: Snapshot, id: str) -> v1.DuplicateCount:
+        row = snapshot.find(id).row
+        record = snapshot.record(row)
+        if record is None:
+            return v1.DuplicateCount(id=id, not_found=True)
+        limit = self._settings.count_limit_rows
+        held = wire.Records(self._settings).held(record)
+        found = others(snapshot, queries_of(held), row, limit + 1)
+        return v1.DuplicateCount(
+            id=id, count=min(len(found), limit), count_is_floor=len(found) > limit
+        )
+
+
+def check_batch(items: Sequence[object], limit: int, field: str) -> None:
+    """Refuse a batch over its bound."""
+    if len(items) > limit:
+        raise InvalidArgument(f"{len(items)} entries, at most {limit} are taken", field=field)
+
+
+def queries(customer: v1.Customer) -> list[Query]:
+    """Return what a stored or checked customer can be found by, with paths."""
+    found = [
+        Query(path, channel, point.normal)
+        for path, channel, point in wire.points_of(customer)
+        if point.normal
+    ]
+    found += [
+        Query(f"identities[{index}]", identity.type, identity.value)
+        for index, identity in enumerate(customer.identities)
+    ]
+    return list({(query.what, query.normal): query for query in reversed(found)}.values())[::-1]
+
+
+def find_duplicates(
+    snapshot: Snapshot, customer: v1.Customer, row: int, settings: Settings
+) -> list[v1.PointDuplicates]:
+    """Return, per point of a customer that others share, how many and the first of them."""
+    groups = sharing(
+        snapshot,
+        queries(customer),
+        row,
+        page_rows=settings.duplicate_page_rows,
+        count_limit=settings.count_limit_rows,
+    )
+    return [point_duplicates(snapshot, group, row) for group in groups if group.count]
+
+
+def point_duplicates(snapshot: Snapshot, group: Sharing, own_row: int) -> v1.PointDuplicates:
+    """Return one group as the wire has it."""
+    query = group.query
+    token = encode_token(_TOKEN, group.after_row, _mark(query)) if group.after_row else ""
+    return v1.PointDuplicates(
+        field=query.field,
+        normal=query.normal,
+        count=group.count,
+        count_is_floor=group.is_floor,
+        customers=_shown(snapshot, query, group.rows, own_row),
+        next_page_token=token,
+    )
+
+
+def _mark(query: Query) -> str:
+    return f"{query.what}:{query.normal}"
+
+
+def _shown(
+    snapshot: Snapshot, query: Query, rows: Iterable[int], own_row: int
+) -> list[v1.Duplicate]:
+    shown = []
+    for row in rows:
+        record = snapshot.record(row)
+        assert record is not None, "the index names a row that has no record"
+        other = v1.Customer.FromString(record)
+        shared = _shared(query, other)
+        shown.append(
+            v1.Duplicate(
+                id=other.id,
+                display_name=wire.display_name(other),
+                state=other.state,
+                same_normal=shared == query.normal,
+                current=row == own_row,
+                shared=shared,
+            )
+        )
+    return shown
+
+
+def _shared(query: Query, other: v1.Customer) -> str:
+    """Return by which of its normal forms `other` shares the query: the same one, if it can."""
+    if not isinstance(query.what, Channel):
+        return query.normal
+    key = match_key(query.what, query.normal)
+    normals = [
+        point.normal
+        for _, channel, point in wire.points_of(other)
+        if channel is query.what and point.normal
+    ]
+    if query.normal in normals:
+        return query.normal
+    return next(normal for normal in normals if match_key(query.what, normal) == key)

@@ -1,0 +1,44 @@
+"""Page sizes and tokens: opaque to callers, checked when they come back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+
+from service.errors import InvalidArgument
+from service.settings import Settings
+
+_HEAD = struct.Struct(">BQ")
+
+
+def page_rows(asked: int, settings: Settings, default: int | None = None) -> int:
+    """Return how many rows a page has: the caller's wish within the limit."""
+    if asked < 0:
+        raise InvalidArgument("a page size is not negative", field="page_size")
+    wanted = asked or default or settings.page_default_rows
+    return min(wanted, settings.page_limit_rows)
+
+
+def encode_token(listing: int, position: int, extra: str = "") -> str:
+    """Return a token for going on after `position` of the listing of this number."""
+    packed = _HEAD.pack(listing, position) + extra.encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def decode_token(token: str, listing: int, field: str = "page_token") -> tuple[int, str]:
+    """Return (position, extra) of a token that this listing gave out, (0, "") of an empty one.
+
+    Raises `InvalidArgument` for any other text.
+    """
+    if not token:
+        return 0, ""
+    try:
+        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        of, position = _HEAD.unpack_from(packed)
+        extra = packed[_HEAD.size :].decode()
+    except (binascii.Error, struct.error, ValueError) as error:
+        raise InvalidArgument("not a token that this method gave out", field=field) from error
+    if of != listing:
+        raise InvalidArgument("a token of another method, order or filter", field=field)
+    return position, extra

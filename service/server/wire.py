@@ -1,0 +1,563 @@
+"""Between protobuf and the core's types: the only module where both are known.
+
+Cards come in here (`card`), `Records` is the codec that index and use cases work with, and
+`dressed` readies a stored record for a reader: what follows from its normal forms alone (display
+forms, time zones, messages) is not stored but given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from namesake import v1
+from service.core.model import (
+    MESSAGES,
+    Card,
+    Channel,
+    Checked,
+    Combine,
+    Finding,
+    Held,
+    Identity,
+    Point,
+    Reason,
+    Sealed,
+)
+from service.core.prepare import phone_display
+from service.errors import InvalidArgument
+from service.server.rules import OUTPUT_ONLY, check_shape, check_whole
+from service.settings import Settings
+
+MICROSECONDS = 1_000_000
+
+_FIELDS = tuple(f for f in v1.Customer.DESCRIPTOR.fields if f.name not in OUTPUT_ONLY)
+_WORD_LISTS = ("tags", "sources", "campaigns", "groups")
+_SPECIAL = frozenset(
+    {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
+)
+_PLAIN = tuple(f for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
+_EMAIL_OUTPUT = ("normal", "finding")
+_PHONE_OUTPUT = (
+    "normal", "finding", "extension", "region", "type", "time_zones", "national",
+    "international", "tel_uri",
+)  # fmt: skip
+
+Owner = v1.Customer | v1.Contact
+AnyPoint = v1.EmailAddress | v1.PhoneNumber
+
+
+def timestamp(us: int) -> Timestamp:
+    """Return microseconds since the epoch as the wire's type."""
+    return Timestamp(seconds=us // MICROSECONDS, nanos=us % MICROSECONDS * 1_000)
+
+
+def microseconds(time: Timestamp) -> int:
+    """Return the wire's type as microseconds since the epoch."""
+    return time.seconds * MICROSECONDS + time.nanos // 1_000
+
+
+def owners(customer: v1.Customer) -> Iterator[tuple[str, Owner]]:
+    """Yield all who have contact points, with their path: the customer, then its contacts."""
+    yield "", customer
+    for index, contact in enumerate(customer.contacts):
+        yield f"contacts[{index}].", contact
+
+
+def _owners(customer: v1.Customer) -> list[Owner]:
+    # `owners` without the paths, which cost more than the walk.
+    return [customer, *customer.contacts]
+
+
+def _points(owner: Owner) -> list[AnyPoint]:
+    return [*owner.emails, *owner.phones]
+
+
+def points_of(customer: v1.Customer) -> Iterator[tuple[str, Channel, AnyPoint]]:
+    """Yield path, channel and message of every contact point, in the order of `Card.points`."""
+    for at, owner in owners(customer):
+        for index, email in enumerate(owner.emails):
+            yield f"{at}emails[{index}]", Channel.EMAIL, email
+        for index, phone in enumerate(owner.phones):
+            yield f"{at}phones[{index}]", Channel.PHONE, phone
+
+
+def card(customer: v1.Customer, settings: Settings, *, partial: bool = False) -> Card:
+    """Check a caller's message and take out what the use cases need. Consumes the message.
+
+    `partial`: only some fields are meant, so that required ones may be missing.
+    Raises `InvalidArgument` with the path of the first field that breaks a rule.
+    """
+    check_shape(customer, settings)
+    if not partial:
+        check_whole(customer, settings)
+    named = (customer.id, customer.etag)
+    _clear_output(customer)
+    points: list[Point] = []
+    for owner in _owners(customer):
+        points += [Point(Channel.EMAIL, point.value) for point in owner.emails]
+        points += [Point(Channel.PHONE, point.value) for point in owner.phones]
+    identities = tuple(Identity(one.type, one.value) for one in customer.identities)
+    return Card(customer, *named, tuple(points), identities)
+
+
+def _clear_output(customer: v1.Customer) -> None:
+    customer.DiscardUnknownFields()
+    _clear(customer, OUTPUT_ONLY)
+    for owner in _owners(customer):
+        for email in owner.emails:
+            _clear(email, _EMAIL_OUTPUT)
+        for phone in owner.phones:
+            _clear(phone, _PHONE_OUTPUT)
+
+
+def _clear(message: Message, names: Iterable[str]) -> None:
+    for name in names:
+        message.ClearField(name)
+
+
+class Records:
+    """The codec of stored customers (`core.model.Codec`): encoded `Customer` messages."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def seal(self, card: Card, checked: Sequence[Checked]) -> Sealed:
+        """Encode a card with its normal forms and findings; see `Codec.seal`."""
+        customer = cast(v1.Customer, card.draft)
+        customer.kind = customer.kind or v1.CUSTOMER_KIND_PERSON
+        customer.state = customer.state or v1.CUSTOMER_STATE_ACTIVE
+        results = iter(checked)
+        for owner in _owners(customer):
+            for point in _points(owner):
+                _write_checked(point, next(results))
+        _number_contacts(customer)
+        _dedupe(customer)
+        return _sealed(customer)
+
+    def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
+        """Append what the writer knows: concatenated encodings merge."""
+        stamp = v1.Customer(
+            id=id,
+            etag=etag,
+            create_time=timestamp(created_us),
+            update_time=timestamp(updated_us),
+        )
+        return body + stamp.SerializeToString()
+
+    def created_us(self, record: bytes) -> int:
+        """Return when the record was created."""
+        return microseconds(v1.Customer.FromString(record).create_time)
+
+    def combine(self, old: bytes, new: Sealed, how: Combine, mask: Sequence[str] = ()) -> Sealed:
+        """Return what results where `new` meets `old`; see `Codec.combine`."""
+        if how is Combine.REPLACE:
+            return new
+        stored, given = v1.Customer.FromString(old), v1.Customer.FromString(new.body)
+        _clear(stored, OUTPUT_ONLY)
+        if how is Combine.MASK:
+            _apply_mask(stored, given, mask)
+        else:
+            _unite(stored, given, given_wins=how is Combine.OVERLAY)
+        check_whole(stored, self._settings)
+        check_shape(stored, self._settings)
+        return _sealed(stored)
+
+    def diff(self, old: bytes, new: bytes) -> bytes:
+        """Return an encoded `Change` with only `fields`, `before` and `after`."""
+        was, now = v1.Customer.FromString(old), v1.Customer.FromString(new)
+        fields = [f.name for f in _FIELDS if _substance(was, f.name) != _substance(now, f.name)]
+        if not fields:
+            return b""
+        change = v1.Change()
+        change.fields.paths.extend(fields)
+        for name in fields:
+            _copy_field(was, change.before, name)
+            _copy_field(now, change.after, name)
+        return change.SerializeToString(deterministic=True)
+
+    def held(self, record: bytes) -> Held:
+        """Read back what the index keeps of a record."""
+        return _held(v1.Customer.FromString(record))
+
+    def settle(self, record: bytes, domain: str, finding: Finding) -> Sealed:
+        """Write a domain's verdict into a record; see `Codec.settle`."""
+        customer = v1.Customer.FromString(record)
+        _clear(customer, OUTPUT_ONLY)
+        for owner in _owners(customer):
+            for email in owner.emails:
+                if _pending_domain(email) == domain:
+                    role = v1.EMAIL_FLAG_ROLE_ACCOUNT in email.finding.flags
+                    _write_finding(email.finding, finding)
+                    if role:  # the one flag that is the address's, not the domain's
+                        email.finding.flags.insert(0, v1.EMAIL_FLAG_ROLE_ACCOUNT)
+        return _sealed(customer)
+
+
+def dressed(record: bytes) -> v1.Customer:
+    """Return a stored record as readers get it, with display forms and messages."""
+    return dress(v1.Customer.FromString(record))
+
+
+def dress(customer: v1.Customer) -> v1.Customer:
+    """Fill in what follows from the stored fields. Returns the same message."""
+    for owner in _owners(customer):
+        for point in _points(owner):
+            if point.HasField("finding"):
+                point.finding.message = MESSAGES[Reason(point.finding.reason)]
+        for phone in owner.phones:
+            if phone.normal:
+                write_display(phone, phone.normal, phone.extension)
+    return customer
+
+
+def write_display(target: v1.PhoneNumber | v1.ContactResult, e164: str, extension: str) -> None:
+    """Write a phone's display forms and time zones."""
+    shown = phone_display(e164, extension)
+    target.national = shown.national
+    target.international = shown.international
+    target.tel_uri = shown.tel_uri
+    target.time_zones[:] = shown.time_zones
+
+
+def id_of(record: bytes) -> str:
+    """Return a stored customer's id."""
+    return v1.Customer.FromString(record).id
+
+
+def written_by(record: bytes) -> int:
+    """Return the sequence of the change that wrote a record last: its etag says it."""
+    return int(v1.Customer.FromString(record).etag, 16)
+
+
+def body_of(record: bytes) -> v1.Customer:
+    """Return a stored customer without what only the writer sets."""
+    customer = v1.Customer.FromString(record)
+    _clear(customer, OUTPUT_ONLY)
+    return customer
+
+
+def take_back(customer: v1.Customer, diff: bytes) -> None:
+    """Undo an encoded difference of `Records.diff`."""
+    change = v1.Change.FromString(diff)
+    _apply_mask(customer, change.before, change.fields.paths)
+
+
+def check_fields(paths: Sequence[str], field: str) -> None:
+    """Refuse names that are not top-level fields of Customer."""
+    for path in paths:
+        if path not in v1.Customer.DESCRIPTOR.fields_by_name:
+            raise InvalidArgument("names a field that Customer has not", field=field)
+
+
+def exported(record: bytes, chosen: Sequence[str], *, active_only: bool) -> bytes | None:
+    """Return a stored record with the chosen fields (all if none), None if it is left out."""
+    if not chosen and not active_only:
+        return record
+    customer = v1.Customer.FromString(record)
+    if active_only and customer.state != v1.CUSTOMER_STATE_ACTIVE:
+        return None
+    if not chosen:
+        return record
+    shown = v1.Customer()
+    _apply_mask(shown, customer, chosen)
+    return shown.SerializeToString()
+
+
+def export_message(
+    customers: Iterable[bytes], resume_token: str, sequence: int, total: int
+) -> bytes:
+    """Return an encoded `ExportCustomersResponse` around customers that stay encoded."""
+    tail = v1.ExportCustomersResponse(resume_token=resume_token, sequence=sequence, total=total)
+    parts = [part for one in customers for part in (_CUSTOMERS_TAG, _varint(len(one)), one)]
+    return b"".join((*parts, tail.SerializeToString()))
+
+
+# Field 1 of ExportCustomersResponse, wire type 2 (a length and that many bytes).
+_CUSTOMERS_TAG = bytes(
+    [v1.ExportCustomersResponse.DESCRIPTOR.fields_by_name["customers"].number << 3 | 2]
+)
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def display_name(customer: v1.Customer) -> str:
+    """Return a customer's name in one line: a company's, or first, middle and last."""
+    if customer.kind == v1.CUSTOMER_KIND_COMPANY:
+        return customer.company_name
+    parts = (customer.first_name, customer.middle_name, customer.last_name)
+    return " ".join(part for part in parts if part)
+
+
+def contact_result(checked: Checked) -> v1.ContactResult:
+    """Return the answer of a check as the wire has it."""
+    result = v1.ContactResult(normal=checked.normal, extension=checked.extension)
+    _write_finding(result.finding, checked.finding)
+    result.finding.message = MESSAGES[checked.finding.reason]
+    if checked.channel is Channel.PHONE and checked.normal:
+        result.region = checked.region
+        result.phone_type = cast(v1.PhoneType.ValueType, checked.phone_type or 0)
+        write_display(result, checked.normal, checked.extension)
+    return result
+
+
+def _write_checked(point: Any, checked: Checked) -> None:
+    point.normal = checked.normal
+    point.verification = point.verification or v1.VERIFICATION_UNVERIFIED
+    _write_finding(point.finding, checked.finding)
+    if checked.channel is Channel.PHONE:
+        point.extension = checked.extension
+        point.region = checked.region
+        point.type = checked.phone_type or 0
+
+
+def _write_finding(target: v1.Finding, finding: Finding) -> None:
+    target.Clear()
+    target.verdict = cast(v1.Verdict.ValueType, finding.verdict)
+    target.reason = cast(v1.Reason.ValueType, finding.reason)
+    target.check_time.seconds = finding.checked_us // MICROSECONDS
+    if finding.holds_until_us:
+        target.expire_time.seconds = finding.holds_until_us // MICROSECONDS
+    if finding.source:
+        target.source = finding.source
+    if finding.detail:
+        target.detail = finding.detail
+    if finding.suggested_domain:
+        target.suggested_domain = finding.suggested_domain
+    if finding.flags:
+        target.flags.extend(cast(Iterable[v1.EmailFlag.ValueType], finding.flags))
+    if finding.mx_hosts:
+        target.mx_hosts.extend(finding.mx_hosts)
+
+
+def _number_contacts(customer: v1.Customer) -> None:
+    taken = {contact.id for contact in customer.contacts}
+    number = 0
+    for contact in customer.contacts:
+        while not contact.id:
+            number += 1
+            if str(number) not in taken:
+                contact.id = str(number)
+
+
+def _point_key(point: Any) -> tuple[str, str]:
+    # An e-mail or phone is the same by its normal form; one that has none, by what was given.
+    return point.normal or point.value, getattr(point, "extension", "")
+
+
+def _dedupe(customer: v1.Customer) -> None:
+    for owner in _owners(customer):
+        _keep_first(owner.emails, _point_key)
+        _keep_first(owner.phones, _point_key)
+    _keep_first(customer.identities, lambda one: (one.type, one.value))
+    for name in _WORD_LISTS:
+        words = getattr(customer, name)
+        if len(words) > 1:
+            words[:] = dict.fromkeys(words)
+
+
+def _keep_first(entries: Any, key: Any) -> None:
+    if len(entries) < 2:
+        return
+    first = {key(entry): entry for entry in reversed(entries)}
+    if len(first) < len(entries):
+        kept = [entry for entry in entries if first[key(entry)] is entry]
+        copies = [type(entry).FromString(entry.SerializeToString()) for entry in kept]
+        del entries[:]
+        entries.extend(copies)
+
+
+def _sealed(customer: v1.Customer) -> Sealed:
+    return Sealed(customer.SerializeToString(deterministic=True), _held(customer))
+
+
+def _held(customer: v1.Customer) -> Held:
+    normals: list[tuple[Channel, str]] = []
+    pending: list[str] = []
+    mobiles: list[str] = []
+    for owner in _owners(customer):
+        for email in owner.emails:
+            if email.normal:
+                normals.append((Channel.EMAIL, email.normal))
+                if domain := _pending_domain(email):
+                    pending.append(domain)
+        for phone in owner.phones:
+            if phone.normal:
+                normals.append((Channel.PHONE, phone.normal))
+                if _is_mobile(phone):
+                    mobiles.append(phone.normal)
+    return Held(
+        id=customer.id,
+        etag=customer.etag,
+        archived=customer.state == v1.CUSTOMER_STATE_ARCHIVED,
+        normals=tuple(normals),
+        identities=tuple(Identity(one.type, one.value) for one in customer.identities),
+        pending=tuple(dict.fromkeys(pending)),
+        mobiles=frozenset(mobiles),
+    )
+
+
+def _is_mobile(phone: v1.PhoneNumber) -> bool:
+    return phone.kind == v1.CONTACT_KIND_MOBILE or phone.type == v1.PHONE_TYPE_MOBILE
+
+
+def _pending_domain(email: v1.EmailAddress) -> str:
+    if email.finding.reason != v1.REASON_PENDING:
+        return ""
+    return email.normal.rpartition("@")[2]
+
+
+def _copy_field(source: v1.Customer, target: v1.Customer, name: str) -> None:
+    if _is_list(name):
+        getattr(target, name).MergeFrom(getattr(source, name))
+    elif _is_message(name):
+        if source.HasField(cast(Any, name)):
+            getattr(target, name).CopyFrom(getattr(source, name))
+    else:
+        setattr(target, name, getattr(source, name))
+
+
+def _is_list(name: str) -> bool:
+    return v1.Customer.DESCRIPTOR.fields_by_name[name].is_repeated
+
+
+def _is_message(name: str) -> bool:
+    return v1.Customer.DESCRIPTOR.fields_by_name[name].message_type is not None
+
+
+def _substance(customer: v1.Customer, name: str) -> object:
+    """Return a field's value for comparison, without the times of findings."""
+    if name not in ("emails", "phones", "contacts"):
+        only = v1.Customer()
+        _copy_field(customer, only, name)
+        return only.SerializeToString(deterministic=True)
+    plain = v1.Customer()
+    _copy_field(customer, plain, name)
+    for owner in _owners(plain):
+        for point in _points(owner):
+            _clear(point.finding, ("check_time", "expire_time"))
+    return plain.SerializeToString(deterministic=True)
+
+
+def _apply_mask(stored: v1.Customer, given: v1.Customer, mask: Sequence[str]) -> None:
+    for name in mask:
+        stored.ClearField(cast(Any, name))
+        _copy_field(given, stored, name)
+
+
+def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> None:
+    """Bring what `given` says into `stored`; where both say something, one of them wins."""
+    for descriptor in _PLAIN:
+        name = descriptor.name
+        if getattr(given, name) and (given_wins or not getattr(stored, name)):
+            stored.ClearField(cast(Any, name))
+            _copy_field(given, stored, name)
+    _unite_points(stored, given, given_wins)
+    _unite_contacts(stored, given, given_wins)
+    _unite_addresses(stored, given, given_wins)
+    _unite_preferences(stored, given, given_wins)
+    for name, value in given.custom_fields.items():
+        if given_wins or name not in stored.custom_fields:
+            stored.custom_fields[name].CopyFrom(value)
+    stored.identities.MergeFrom(given.identities)
+    for name in _WORD_LISTS:
+        getattr(stored, name).extend(getattr(given, name))
+    _dedupe(stored)
+
+
+def _unite_points(stored: Owner, given: Owner, given_wins: bool) -> None:
+    for name in ("emails", "phones"):
+        held = getattr(stored, name)
+        known = {_point_key(point): point for point in held}
+        for point in getattr(given, name):
+            _demote(held, point, given_wins)
+            same = known.get(_point_key(point))
+            if same is None:
+                held.append(point)
+            else:
+                _refresh_point(same, point, given_wins)
+
+
+def _demote(held: Any, point: Any, given_wins: bool) -> None:
+    # One primary to a list: the winner's.
+    if not point.primary:
+        return
+    if given_wins:
+        for other in held:
+            other.primary = False
+    elif any(other.primary for other in held):
+        point.primary = False
+
+
+def _refresh_point(same: Any, point: Any, given_wins: bool) -> None:
+    same.finding.CopyFrom(point.finding)
+    if given_wins or not same.kind:
+        same.kind = point.kind or same.kind
+    same.primary = same.primary or point.primary
+    if point.verification == v1.VERIFICATION_VERIFIED:
+        same.verification = point.verification
+
+
+def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
+    known = {_contact_key(contact): contact for contact in stored.contacts}
+    has_primary = any(contact.primary for contact in stored.contacts)
+    for contact in given.contacts:
+        same = known.get(_contact_key(contact))
+        if same is not None:
+            _unite_points(same, contact, given_wins)
+            continue
+        added = stored.contacts.add()
+        added.CopyFrom(contact)
+        added.primary = contact.primary and not has_primary
+        if any(added.id == other.id for other in stored.contacts[:-1]):
+            added.id = ""
+    _number_contacts(stored)
+
+
+def _contact_key(contact: v1.Contact) -> tuple[str, str, str]:
+    names = (contact.first_name, contact.middle_name, contact.last_name)
+    first, middle, last = (name.strip().casefold() for name in names)
+    return first, middle, last
+
+
+def _unite_addresses(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
+    known = {_address_key(address) for address in stored.addresses}
+    for address in given.addresses:
+        _demote(stored.addresses, address, given_wins)
+        if _address_key(address) not in known:
+            stored.addresses.append(address)
+
+
+def _address_key(address: v1.PostalAddress) -> bytes:
+    plain = v1.PostalAddress()
+    plain.CopyFrom(address)
+    plain.ClearField("kind")
+    plain.ClearField("primary")
+    return plain.SerializeToString().lower()
+
+
+def _unite_preferences(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
+    if not given.HasField("preferences"):
+        return
+    mine, theirs = stored.preferences, given.preferences
+    # A refusal stands, whoever noted it: consent is not taken back by an import.
+    mine.do_not_email |= theirs.do_not_email
+    mine.do_not_call |= theirs.do_not_call
+    if theirs.preferred_contact and (given_wins or not mine.preferred_contact):
+        mine.preferred_contact = theirs.preferred_contact
+    known = {one.channel: one for one in mine.channels}
+    for one in theirs.channels:
+        if one.channel not in known:
+            mine.channels.append(one)
+        elif given_wins:
+            known[one.channel].consent = one.consent

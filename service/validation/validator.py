@@ -1,0 +1,251 @@
+"""Says of each contact point whether it is valid, and what that rests on.
+
+The story: normal forms in one batch, then the lists, then DNS for the distinct domains together,
+then one finding per domain and kind of address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Final
+
+from service.core.model import (
+    Channel,
+    Checked,
+    Finding,
+    Flag,
+    Lookup,
+    PhoneType,
+    Point,
+    Reason,
+    Verdict,
+)
+from service.core.prepare import EmailForm, PhoneForm, prepare_emails, prepare_phones
+from service.settings import Settings
+from service.validation.domains import Domains, DomainStats
+from service.validation.lists import DISPOSABLE_SOURCE, disposable_hosts, is_role, traits
+from service.validation.verdicts import DomainVerdict, now_us
+
+_SYNTAX_SOURCE: Final = f"email-validator {version('email-validator')}"
+_PHONE_SOURCE: Final = f"phonenumbers {version('phonenumbers')}"
+_DNS_SOURCE: Final = "DNS"
+
+_DNS_INVALID: Final = frozenset({Reason.DOMAIN_NOT_FOUND, Reason.NO_MAIL_SERVER, Reason.NULL_MX})
+_VERDICTS: Final = {
+    Reason.ACCEPTED: Verdict.VALID,
+    Reason.NOT_LOOKED_UP: Verdict.VALID,
+    Reason.UNUSUAL_SYNTAX: Verdict.RISKY,
+    Reason.DISPOSABLE: Verdict.RISKY,
+    Reason.MAIL_SERVER_UNKNOWN: Verdict.UNKNOWN,
+    Reason.PENDING: Verdict.UNKNOWN,
+    Reason.EMAIL_SYNTAX: Verdict.INVALID,
+    Reason.SPECIAL_USE_DOMAIN: Verdict.INVALID,
+    Reason.DOMAIN_NOT_FOUND: Verdict.INVALID,
+    Reason.NO_MAIL_SERVER: Verdict.INVALID,
+    Reason.NULL_MX: Verdict.INVALID,
+    Reason.PHONE_FORMAT: Verdict.INVALID,
+    Reason.PHONE_NOT_ASSIGNED: Verdict.INVALID,
+}
+
+
+class Validator:
+    """The one entry to validation. `start` it after any fork, in the loop that will use it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings; nothing is opened before `start`."""
+        self._settings = settings
+        self._domains: Domains | None = None
+        # A finding holds as long as the verdict it was made of is the current one.
+        self._findings: dict[tuple[str, Reason], tuple[DomainVerdict, Finding]] = {}
+
+    async def start(self) -> None:
+        """Open the caches and the resolver. Raises StorageFault or InvalidArgument."""
+        self._domains = Domains(self._settings)
+
+    async def close(self) -> None:
+        """End the look-ups, store what they brought, release everything."""
+        if self._domains is not None:
+            domains, self._domains = self._domains, None
+            await domains.close()
+
+    async def check(
+        self, points: Sequence[Point], *, default_region: str, lookup: Lookup
+    ) -> list[Checked]:
+        """Return the normal form and finding of each point, in order.
+
+        Waits for DNS with `Lookup.WAIT` only, `dns_deadline_ms` at most for all points together.
+        A bad value is a finding and never an exception.
+        """
+        emails = [point.value for point in points if point.channel is Channel.EMAIL]
+        phones = [point for point in points if point.channel is Channel.PHONE]
+        email_forms = prepare_emails(emails)
+        phone_forms = prepare_phones(
+            [point.value for point in phones], [point.region for point in phones], default_region
+        )
+        verdicts = await self._verdicts(email_forms, lookup)
+        checked_emails = iter(self._check_emails(email_forms, verdicts, lookup))
+        checked_phones = iter(_check_phones(phone_forms))
+        return [
+            next(checked_emails if point.channel is Channel.EMAIL else checked_phones)
+            for point in points
+        ]
+
+    async def resolve(self, domains: Sequence[str]) -> dict[str, DomainVerdict]:
+        """Return a DNS verdict for each A-label domain, without the short deadline.
+
+        Waits `dns_lookup_s` at most per round of `dns_concurrency` domains.
+        """
+        return await self._open_domains().resolve(domains)
+
+    def domain_finding(self, domain: str, verdict: DomainVerdict) -> Finding:
+        """Return what `verdict` means for an ordinary address at `domain`.
+
+        The flags are those of the domain; ROLE_ACCOUNT is the address's own.
+        """
+        return _domain_finding(domain, Reason.ACCEPTED, verdict, Lookup.WAIT, now_us())
+
+    def stats(self) -> DomainStats:
+        """Return the counters of this process's look-ups and caches."""
+        return self._open_domains().stats()
+
+    async def _verdicts(
+        self, forms: Sequence[EmailForm], lookup: Lookup
+    ) -> dict[str, DomainVerdict]:
+        if lookup is Lookup.SKIP:
+            return {}
+        domains = {
+            form.domain
+            for form in forms
+            if form.domain and form.reason is not Reason.SPECIAL_USE_DOMAIN
+        }
+        if not domains:
+            return {}
+        if lookup is Lookup.WAIT:
+            deadline_s = self._settings.dns_deadline_ms / 1_000
+            return await self._open_domains().find(domains, deadline_s)
+        known = await self._open_domains().known(domains)
+        # A look-up that failed of late settles nothing: the row is to be looked at again.
+        return {domain: verdict for domain, verdict in known.items() if verdict.known}
+
+    def _check_emails(
+        self, forms: Sequence[EmailForm], verdicts: dict[str, DomainVerdict], lookup: Lookup
+    ) -> list[Checked]:
+        now = now_us()
+        shared: dict[tuple[str, Reason], Finding] = {}
+        checked = []
+        for form in forms:
+            if form.reason is Reason.EMAIL_SYNTAX:
+                finding = _plain(Reason.EMAIL_SYNTAX, now, _SYNTAX_SOURCE, form.detail)
+                checked.append(Checked(Channel.EMAIL, "", finding))
+                continue
+            kind = (form.domain, form.reason)
+            if (found := shared.get(kind)) is None:
+                verdict = verdicts.get(form.domain)
+                found = shared[kind] = self._finding(kind, verdict, lookup, now)
+            if is_role(form.normal.rpartition("@")[0]):
+                found = replace(found, flags=(Flag.ROLE_ACCOUNT, *found.flags))
+            checked.append(Checked(Channel.EMAIL, form.normal, found))
+        return checked
+
+    def _finding(
+        self, kind: tuple[str, Reason], verdict: DomainVerdict | None, lookup: Lookup, now: int
+    ) -> Finding:
+        if verdict is None:
+            return _domain_finding(*kind, verdict, lookup, now)
+        made = self._findings.get(kind)
+        if made is not None and made[0] is verdict:
+            return made[1]
+        if len(self._findings) >= self._settings.dns_cache_domains:
+            self._findings.clear()
+        finding = _domain_finding(*kind, verdict, lookup, now)
+        self._findings[kind] = (verdict, finding)
+        return finding
+
+    def _open_domains(self) -> Domains:
+        if self._domains is None:
+            raise RuntimeError("the validator is not started")
+        return self._domains
+
+
+# E-mail
+
+
+def _domain_finding(
+    domain: str, syntax: Reason, verdict: DomainVerdict | None, lookup: Lookup, now: int
+) -> Finding:
+    """Return the finding of every well-formed address of a domain and syntax.
+
+    `domain` is "" for address literals, which need no DNS.
+    """
+    if syntax is Reason.SPECIAL_USE_DOMAIN or not domain:
+        return _plain(syntax, now, _SYNTAX_SOURCE)
+    listed = traits(domain)
+    relay = Flag.PRIVACY_RELAY in listed.flags
+    hosts = verdict.mx_hosts if verdict is not None else ()
+    # A domain of one's own at a throw-away provider throws away as well.
+    disposable = listed.disposable or (not relay and disposable_hosts(hosts))
+    reason = _email_reason(syntax, verdict, disposable=disposable, skipped=lookup is Lookup.SKIP)
+    positive = verdict is not None and verdict.positive
+    return Finding(
+        verdict=_VERDICTS[reason],
+        reason=reason,
+        checked_us=verdict.checked_us if verdict is not None else now,
+        holds_until_us=verdict.holds_until_us if verdict is not None else 0,
+        flags=listed.flags,
+        suggested_domain=listed.suggestion if listed.surely or not positive else "",
+        mx_hosts=hosts,
+        source=_source(reason),
+    )
+
+
+def _email_reason(
+    syntax: Reason, verdict: DomainVerdict | None, *, disposable: bool, skipped: bool
+) -> Reason:
+    """Return the gravest of what is known; what is not known comes before "accepted" only."""
+    if verdict is not None and verdict.reason in _DNS_INVALID:
+        return verdict.reason
+    if disposable:
+        return Reason.DISPOSABLE
+    if syntax is Reason.UNUSUAL_SYNTAX:
+        return syntax
+    if verdict is not None:
+        return verdict.reason
+    return Reason.NOT_LOOKED_UP if skipped else Reason.PENDING
+
+
+def _source(reason: Reason) -> str:
+    match reason:
+        case Reason.DISPOSABLE:
+            return DISPOSABLE_SOURCE
+        case Reason.UNUSUAL_SYNTAX | Reason.NOT_LOOKED_UP | Reason.PENDING:
+            return _SYNTAX_SOURCE
+    return _DNS_SOURCE
+
+
+def _plain(reason: Reason, now: int, source: str, detail: str = "") -> Finding:
+    return Finding(_VERDICTS[reason], reason, now, source=source, detail=detail)
+
+
+# Phone
+
+
+def _check_phones(forms: Sequence[PhoneForm]) -> list[Checked]:
+    now = now_us()
+    findings = {
+        reason: _plain(reason, now, _PHONE_SOURCE)
+        for reason in (Reason.ACCEPTED, Reason.PHONE_FORMAT, Reason.PHONE_NOT_ASSIGNED)
+    }
+    return [_checked_phone(form, findings[form.reason], form.type) for form in forms]
+
+
+def _checked_phone(form: PhoneForm, finding: Finding, kind: PhoneType | None) -> Checked:
+    return Checked(
+        Channel.PHONE,
+        form.normal,
+        finding,
+        region=form.region,
+        phone_type=kind,
+        extension=form.extension,
+    )

@@ -1,0 +1,167 @@
+"""A small customer for index tests: JSON records, match-key rules of two lines, saving by id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from service.core.model import Channel, Held, Identity
+from service.errors import Deleted, NotFound
+from service.index import ChangeKind, Decide, Decision, Delete, Fault, Index, Put, State, View
+from service.index.store import Clock
+from service.settings import Settings
+
+
+def bounds(**changed: int) -> Settings:
+    """Return defaults with a 1 GiB map and some bounds changed."""
+    return Settings.model_validate({"map_size": 1 << 30} | changed)
+
+
+SETTINGS = bounds()
+
+
+def match_key(channel: Channel, normal: str) -> str:
+    """Dots of an e-mail's local part do not count, nor does Mexico's old mobile 1."""
+    if channel is Channel.PHONE:
+        return "+52" + normal[4:] if normal.startswith("+521") else normal
+    local, _, domain = normal.rpartition("@")
+    return f"{local.replace('.', '')}@{domain}"
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a test says of a customer."""
+
+    id: str
+    emails: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+    pending: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def record(self) -> bytes:
+        """The stored record."""
+        return json.dumps(asdict(self)).encode()
+
+    @property
+    def held(self) -> Held:
+        """What the index keeps of it."""
+        points = [(Channel.EMAIL, email) for email in self.emails]
+        points += [(Channel.PHONE, phone) for phone in self.phones]
+        identities = tuple(Identity(kind, value) for kind, value in self.others)
+        return Held(self.id, "", False, tuple(points), identities, self.pending)
+
+
+def read(record: bytes) -> Person:
+    """Read a record back."""
+    stored = json.loads(record)
+    return Person(
+        stored["id"],
+        tuple(stored["emails"]),
+        tuple(stored["phones"]),
+        tuple((kind, value) for kind, value in stored["others"]),
+        tuple(stored["pending"]),
+        stored["note"],
+    )
+
+
+class JsonCodec:
+    """The part of a codec that the index needs."""
+
+    def held(self, record: bytes) -> Held:
+        """Read back what the index keeps of a record."""
+        return read(record).held
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Outcome of a save."""
+
+    row: int
+    sequence: int
+    time_us: int
+
+
+def open_index(folder: Path, settings: Settings = SETTINGS, clock: Clock | None = None) -> Index:
+    """Open with this module's rules."""
+    if clock is None:
+        return Index.open(folder, settings, match_key)
+    return Index.open(folder, settings, match_key, clock)
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path, settings: Settings = SETTINGS, clock: Clock | None = None
+) -> AsyncIterator[Index]:
+    """Open and close again."""
+    index = open_index(folder, settings, clock)
+    try:
+        yield index
+    finally:
+        await index.close()
+
+
+def save(index: Index, person: Person, actor: str = "", reason: str = "") -> Decide[Saved]:
+    """Create the customer, or replace the one of this id."""
+    new = index.entries_of(person.held)
+
+    def decide(view: View) -> Decision[Saved]:
+        found = view.find(person.id)
+        outcome = Saved(found.row or view.next_row, view.next_sequence, view.now_us)
+        if found.state is State.DELETED:
+            raise Deleted("gone")
+        if found.state is State.MISSING:
+            put = Put(None, person.id, person.record, new, actor=actor, reason=reason)
+            return Decision(outcome, (put,))
+        stored = view.record(found.row)
+        assert stored is not None
+        old = index.entries_of(read(stored).held)
+        put = Put(
+            found.row, found.id, person.record, new, old,
+            ChangeKind.UPDATED, b"diff", actor, reason,
+        )  # fmt: skip
+        return Decision(outcome, (put,))
+
+    return decide
+
+
+def remove(index: Index, id: str, actor: str = "", reason: str = "") -> Decide[Saved]:
+    """Delete the customer of this id."""
+
+    def decide(view: View) -> Decision[Saved]:
+        row = view.row_of(id)
+        stored = None if row is None else view.record(row)
+        if row is None or stored is None:
+            raise NotFound("no such customer")
+        outcome = Saved(row, view.next_sequence, view.now_us)
+        old = index.entries_of(read(stored).held)
+        return Decision(outcome, (Delete(row, id, old, actor, reason),))
+
+    return decide
+
+
+async def submit_one(index: Index, decide: Decide[Saved]) -> Saved:
+    """Submit one decision; raise what it raised."""
+    (outcome,) = await index.submit([decide])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+async def save_all(index: Index, people: Sequence[Person]) -> list[Saved]:
+    """Save in one submission; raise what the first bad one raised."""
+    saved: list[Saved] = []
+    for outcome in await index.submit([save(index, person) for person in people]):
+        if isinstance(outcome, Exception):
+            raise outcome
+        saved.append(outcome)
+    return saved
+
+
+def faults(index: Index) -> list[Fault]:
+    """Verify and return the faults alone."""
+    return [step for step in index.verify(JsonCodec()) if isinstance(step, Fault)]

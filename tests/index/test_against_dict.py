@@ -1,0 +1,206 @@
+"""The index agrees with a dict after any sequence of writes, look-ups and restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from service.core.model import Channel
+from service.errors import Deleted, NotFound
+from service.index import ChangeKind, Decide, Decision, Kind, PutOperation, State
+from tests.index.cards import Person, Saved, faults, match_key, open_index, read, remove, save
+
+IDS = [f"id-{number}" for number in range(8)]
+EMAILS = ["a.b@x.org", "ab@x.org", "a.b.@x.org", "c@y.org", "long" * 200 + "@y.org"]
+PHONES = ["+5215512345678", "+525512345678", "+12025550123"]
+OTHERS = [("crm", "1"), ("crm", "2"), ("chat", "1"), ("chat", "9" * 600)]
+DOMAINS = ["x.org", "y.org"]
+
+
+def some(values: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    """A few distinct values."""
+    return st.lists(st.sampled_from(values), unique=True, max_size=3).map(tuple)
+
+
+PEOPLE = st.builds(
+    Person,
+    id=st.sampled_from(IDS),
+    emails=some(EMAILS),
+    phones=some(PHONES),
+    others=st.lists(st.sampled_from(OTHERS), unique=True, max_size=2).map(tuple),
+    pending=some(DOMAINS),
+    note=st.text(max_size=5),
+)
+
+
+class AgainstDict(RuleBasedStateMachine):
+    """The model: rows of ids, people of rows, events, history entries, operations."""
+
+    @initialize()
+    def start(self) -> None:
+        """Open an empty folder."""
+        self.folder = Path(tempfile.mkdtemp())
+        self.loop = asyncio.new_event_loop()
+        self.index = open_index(self.folder)
+        self.rows: dict[str, int] = {}
+        self.people: dict[int, Person] = {}
+        self.events: list[tuple[ChangeKind, int, str]] = []
+        self.history: dict[int, list[int]] = {}
+        self.work: dict[str, bytes] = {}
+        self.last_us = 0
+
+    def teardown(self) -> None:
+        """Verify what is left."""
+        if not hasattr(self, "index"):
+            return
+        try:
+            assert faults(self.index) == []
+        finally:
+            self.loop.run_until_complete(self.index.close())
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+    def submit(self, decisions: list[Decide[Saved]]) -> list[Saved | Exception]:
+        """Write, whatever comes of it."""
+        return self.loop.run_until_complete(self.index.submit(decisions))
+
+    @rule(batch=st.lists(PEOPLE, min_size=1, max_size=5))
+    def save(self, batch: list[Person]) -> None:
+        """Create and update in one submission; an id that was deleted is refused."""
+        outcomes = self.submit([save(self.index, person) for person in batch])
+        times = {outcome.time_us for outcome in outcomes if isinstance(outcome, Saved)}
+        for person, outcome in zip(batch, outcomes, strict=True):
+            row = self.rows.get(person.id)
+            if row is not None and row not in self.people:
+                assert isinstance(outcome, Deleted)
+                continue
+            assert isinstance(outcome, Saved)
+            kind = ChangeKind.CREATED if row is None else ChangeKind.UPDATED
+            row = self.rows.setdefault(person.id, len(self.rows) + 1)
+            self.events.append((kind, row, person.id))
+            assert (outcome.row, outcome.sequence) == (row, len(self.events))
+            self.people[row] = person
+            self.history.setdefault(row, []).append(outcome.sequence)
+        if times:
+            (time_us,) = times
+            assert time_us > self.last_us
+            self.last_us = time_us
+
+    @rule(id=st.sampled_from(IDS))
+    def remove(self, id: str) -> None:
+        """Delete; only the deletion is left of the history."""
+        (outcome,) = self.submit([remove(self.index, id, "someone", "asked")])
+        row = self.rows.get(id)
+        if row is None or row not in self.people:
+            assert isinstance(outcome, NotFound)
+            return
+        assert isinstance(outcome, Saved)
+        del self.people[row]
+        self.events.append((ChangeKind.DELETED, row, id))
+        self.history[row] = [outcome.sequence]
+        self.last_us = outcome.time_us
+
+    @rule(key=st.sampled_from(["job/1", "job/2", "other"]), state=st.none() | st.binary())
+    def operation(self, key: str, state: bytes | None) -> None:
+        """Keep or forget a piece of work."""
+        decision = Decision(None, (PutOperation(key, state),))
+        self.loop.run_until_complete(self.index.submit([lambda _: decision]))
+        if state is None:
+            self.work.pop(key, None)
+        else:
+            self.work[key] = state
+
+    @precondition(lambda self: bool(self.rows))
+    @rule()
+    def reopen(self) -> None:
+        """Nothing is lost by a restart."""
+        self.loop.run_until_complete(self.index.close())
+        self.index = open_index(self.folder)
+
+    @rule(id=st.sampled_from(IDS), email=st.sampled_from(EMAILS), phone=st.sampled_from(PHONES))
+    def look_up(self, id: str, email: str, phone: str) -> None:
+        """Ids, identities, sharers and pages of them."""
+        with self.index.snapshot() as snapshot:
+            row = self.rows.get(id)
+            found = snapshot.find(id)
+            if row is None:
+                assert found.state is State.MISSING
+            elif row in self.people:
+                assert (found.state, found.row, found.id) == (State.LIVE, row, id)
+                assert snapshot.record(row) == self.people[row].record
+            else:
+                assert found.state is State.DELETED
+            for channel, kind, value in (
+                (Channel.EMAIL, Kind.EMAIL, email), (Channel.PHONE, Kind.PHONE, phone),
+            ):  # fmt: skip
+                held = {r: p.emails + p.phones for r, p in sorted(self.people.items())}
+                same = [r for r, values in held.items() if value in values]
+                assert snapshot.rows(kind, value) == same
+                assert snapshot.count(kind, value, 2) == min(2, len(same))
+                key = match_key(channel, value)
+                sharing = [
+                    r for r, values in held.items() if any(match_key(channel, v) == key
+                    for v in values if ("@" in v) == (channel is Channel.EMAIL))
+                ]  # fmt: skip
+                assert snapshot.sharing(channel, value, key) == sharing
+                assert snapshot.count_sharing(channel, value, key, 3) == min(3, len(sharing))
+                after = sharing[0] if sharing else 0
+                assert snapshot.sharing(channel, value, key, after, 2) == sharing[1:3]
+
+    @rule(limit=st.integers(1, 5), cut=st.integers(0, 20))
+    def scan(self, limit: int, cut: int) -> None:
+        """Pages of customers, changes and history, both ways."""
+        with self.index.snapshot() as snapshot:
+            rows = sorted(self.people)
+            ahead = [row for row in rows if row > cut]
+            assert [row for row, _ in snapshot.customers(cut, limit)] == ahead[:limit]
+            behind = [row for row in reversed(rows) if row < cut]
+            assert [row for row, _ in snapshot.customers_before(cut, limit)] == behind[:limit]
+            numbers = range(1, len(self.events) + 1)
+            page = snapshot.changes(cut, limit)
+            assert [c.sequence for c in page] == [n for n in numbers if n > cut][:limit]
+            assert [(c.kind, c.row, c.id) for c in page] == self.events[cut : cut + limit]
+            back = [c.sequence for c in snapshot.changes_before(cut, limit)]
+            assert back == [n for n in reversed(numbers) if n < cut][:limit]
+            for row, sequences in self.history.items():
+                newest = [n for n in reversed(sequences) if n < cut]
+                assert [h.sequence for h in snapshot.history(row, cut, limit)] == newest[:limit]
+
+    @invariant()
+    def everything(self) -> None:
+        """Counts, records, pending domains and operations."""
+        if not hasattr(self, "index"):
+            return
+        with self.index.snapshot() as snapshot:
+            assert snapshot.sequence == len(self.events)
+            assert snapshot.customer_count == len(self.people)
+            assert {row: read(record) for row, record in snapshot.customers()} == self.people
+            waiting = {
+                domain: [row for row, person in sorted(self.people.items())
+                         if domain in person.pending]
+                for domain in DOMAINS
+            }  # fmt: skip
+            assert snapshot.pending_domains() == [d for d in DOMAINS if waiting[d]]
+            for domain, rows in waiting.items():
+                assert snapshot.pending_rows(domain) == rows
+                assert snapshot.pending_rows(domain, 2, 1) == [r for r in rows if r > 2][:1]
+            assert dict(snapshot.operations()) == self.work
+            assert [key for key, _ in snapshot.operations("job/", "job/1")] == [
+                key for key in ("job/2",) if key in self.work
+            ]
+            assert snapshot.operation("job/1") == self.work.get("job/1")
+
+
+TestAgainstDict = AgainstDict.TestCase
+TestAgainstDict.settings = settings(
+    max_examples=50,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,281 @@
+"""Snapshots, long keys, redirects, formats, copies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from service.core.model import Channel, Held, Identity
+from service.errors import FormatMismatch, InvalidArgument, StorageFault
+from service.index import (
+    Decision,
+    Delete,
+    Found,
+    Index,
+    Kind,
+    PutRedirect,
+    State,
+    View,
+    keys_of,
+    layout,
+)
+from tests.index.cards import (
+    SETTINGS,
+    Person,
+    faults,
+    match_key,
+    open_index,
+    opened,
+    read,
+    save,
+    save_all,
+    submit_one,
+)
+
+
+def raw(folder: Path) -> lmdb.Environment:
+    """Open the file behind the index's back."""
+    return lmdb.open(os.fspath(folder), max_dbs=32, map_size=1 << 30)
+
+
+def test_keys_are_a_pure_function_of_what_is_held() -> None:
+    """A match key stands beside its normal form only where they differ."""
+    held = Held(
+        "a", "", False,
+        ((Channel.EMAIL, "a.b@x.org"), (Channel.EMAIL, "ab@x.org"), (Channel.PHONE, "+5215")),
+        (Identity("crm", "7"),),
+    )  # fmt: skip
+    assert keys_of(held, match_key) == {
+        b"\x01a.b@x.org", b"\x01ab@x.org", b"\x02ab@x.org", b"\x03+5215", b"\x04+525",
+        b"\x05crm\x007",
+    }  # fmt: skip
+    with pytest.raises(InvalidArgument):
+        keys_of(Held("a", "", False, (), (Identity("a\0b", "c"),)), match_key)
+
+
+def test_long_keys_are_hashed_apart_from_plain_ones() -> None:
+    """Up to 511 bytes stand as they are; beyond, a hash under a kind no plain key has."""
+    plain = layout.identity_key(Kind.EMAIL, "x" * 510)
+    hashed = layout.identity_key(Kind.EMAIL, "x" * 511)
+    assert len(plain) == 511
+    assert hashed[0] == Kind.EMAIL | 0x80
+    assert len(hashed) == 33
+    assert hashed != layout.identity_key(Kind.EMAIL, "x" * 510 + "y")
+    assert hashed != layout.identity_key(Kind.PHONE, "x" * 511)
+
+
+async def test_look_ups_of_absurd_length_find_nothing(tmp_path: Path) -> None:
+    """What cannot be stored cannot be found, which is no fault."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a", ("x" * 2_000,))])
+        long = "x" * 2_000
+        with index.snapshot() as snapshot:
+            assert snapshot.find(long) == Found(State.MISSING)
+            assert snapshot.find("") == Found(State.MISSING)
+            assert snapshot.operation(long) is None
+            assert snapshot.operations(long) == []
+            assert snapshot.request(long) is None
+            assert snapshot.pending_rows(long) == []
+            assert snapshot.pending_domains(long) == []
+            assert snapshot.rows(Kind.EMAIL, long) == [1]
+            assert snapshot.rows(Kind.EMAIL, long, limit=0) == []
+        assert faults(index) == []
+
+
+async def test_a_key_of_many_rows_is_paged(tmp_path: Path) -> None:
+    """Duplicates beyond one page of LMDB's keep their order, pages and counts."""
+    async with opened(tmp_path) as index:
+        people = [Person(f"p{n}", ("one@x.org",), pending=("x.org",)) for n in range(3_000)]
+        await save_all(index, people)
+        with index.snapshot() as snapshot:
+            rows, after = [], 0
+            while page := snapshot.sharing(Channel.EMAIL, "one@x.org", "one@x.org", after, 700):
+                rows += page
+                after = page[-1]
+            assert rows == list(range(1, 3_001))
+            assert snapshot.count(Kind.EMAIL, "one@x.org", 10_000) == 3_000
+            assert snapshot.pending_rows("x.org", 2_998) == [2_999, 3_000]
+        assert faults(index) == []
+
+
+async def test_a_snapshot_stands_still(tmp_path: Path) -> None:
+    """Whatever is written meanwhile, a snapshot sees its own state until it is renewed."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a", note="old")])
+        with index.snapshot() as snapshot:
+            scan = snapshot.customers()
+            for number in range(30):
+                await save_all(index, [Person("a", note="new"), Person(f"b{number}")])
+            assert [read(record).note for _, record in scan] == ["old"]
+            assert (snapshot.sequence, snapshot.customer_count) == (1, 1)
+            kept = snapshot.record(1)
+            snapshot.renew()
+            assert (snapshot.sequence, snapshot.customer_count) == (61, 31)
+            assert kept == Person("a", note="old").record
+            assert snapshot.record(1) == Person("a", note="new").record
+
+
+async def test_a_closed_snapshot_says_so(tmp_path: Path) -> None:
+    """Reads after the end, or after the index closed, raise and do not crash."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a"), Person("b")])
+        with index.snapshot() as snapshot:
+            scan = snapshot.customers()
+            next(scan)
+        with pytest.raises(StorageFault), snapshot:
+            snapshot.record(1)
+        with pytest.raises(StorageFault), snapshot:
+            next(scan)
+        late = index.snapshot()
+    with pytest.raises(StorageFault), late:
+        late.record(1)
+
+
+def merge(index: Index, id: str, survivor: str) -> Callable[[View], Decision[None]]:
+    """Let a customer go and its id lead to another."""
+
+    def decide(view: View) -> Decision[None]:
+        row = view.row_of(id)
+        assert row is not None
+        stored = view.record(row)
+        assert stored is not None
+        delete = Delete(row, id, index.entries_of(read(stored).held))
+        return Decision(None, (delete, PutRedirect(id, survivor)))
+
+    return decide
+
+
+async def test_redirects_are_followed(tmp_path: Path) -> None:
+    """Any number of merges lead to the survivor; a circle is a fault, not a hang."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person(f"p{n}") for n in range(12)])
+        for number in range(10):
+            assert await index.submit([merge(index, f"p{number}", f"p{number + 1}")]) == [None]
+        with index.snapshot() as snapshot:
+            assert snapshot.find("p0") == Found(State.MERGED, 11, "p10")
+            assert snapshot.find("p9") == Found(State.MERGED, 11, "p10")
+            assert snapshot.find("p10") == Found(State.LIVE, 11, "p10")
+        assert faults(index) == []
+
+        def delete_survivor(view: View) -> Decision[None]:
+            return Decision(None, (Delete(11, "p10", index.entries_of(Person("p10").held)),))
+
+        await index.submit([delete_survivor])
+        with index.snapshot() as snapshot:
+            assert snapshot.find("p0") == Found(State.DELETED)
+        assert {fault.table for fault in faults(index)} == {"redirects"}
+
+        back = PutRedirect("p10", "p3")
+        await index.submit([lambda _: Decision(None, (back,))])
+        with index.snapshot() as snapshot, pytest.raises(StorageFault):
+            snapshot.find("p0")
+
+
+async def test_other_formats_are_refused(tmp_path: Path) -> None:
+    """A newer, older, foreign or damaged file is never read, and the error says what to do."""
+    async with opened(tmp_path / "index") as index:
+        await save_all(index, [Person("a")])
+    for version, advice in ((layout.FORMAT_VERSION + 1, "newer release"), (0, "export it")):
+        with raw(tmp_path / "index") as env, env.begin(write=True) as txn:
+            meta = env.open_db(b"meta", txn=txn)
+            txn.put(layout.META_FORMAT, layout.encode_format(version), db=meta)
+        with pytest.raises(FormatMismatch, match=advice):
+            open_index(tmp_path / "index")
+
+    (tmp_path / "foreign").mkdir()
+    with raw(tmp_path / "foreign") as env, env.begin(write=True) as txn:
+        txn.put(b"some", b"thing")
+    with pytest.raises(FormatMismatch, match="another folder"):
+        open_index(tmp_path / "foreign")
+
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "data.mdb").write_bytes(b"noise" * 4_000)
+    with pytest.raises(FormatMismatch, match="another folder"):
+        open_index(tmp_path / "noise")
+
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageFault):
+        open_index(tmp_path / "file")
+
+
+async def test_an_unknown_value_version_is_refused(tmp_path: Path) -> None:
+    """A value of a later release raises instead of being misread."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a")])
+    with raw(tmp_path) as env, env.begin(write=True) as txn:
+        changes = env.open_db(b"changes", txn=txn)
+        stored = txn.get(layout.pack_u64(1), db=changes)
+        assert stored is not None
+        txn.put(layout.pack_u64(1), b"\x02" + stored[1:], db=changes)
+        txn.put(layout.pack_u64(2), stored[:5], db=changes)
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot, pytest.raises(FormatMismatch):
+            snapshot.changes(0)
+        with index.snapshot() as snapshot, pytest.raises(StorageFault):
+            snapshot.changes(1)
+
+
+async def test_stats_count_every_sub_database(tmp_path: Path) -> None:
+    """Entries and sizes, of the sub-databases and the file."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person(f"p{n}", ("one@x.org", f"{n}@x.org")) for n in range(500)])
+        with index.snapshot() as snapshot:
+            stats = snapshot.stats()
+        assert {name: stats.tables[name].entries for name in ("ids", "identities")} == {
+            "ids": 500, "identities": 1_000,
+        }  # fmt: skip
+        assert set(stats.tables) == set(layout.TABLES)
+        assert stats.map_bytes == SETTINGS.map_size
+        assert stats.file_bytes >= sum(table.bytes for table in stats.tables.values())
+        assert stats.free_pages * stats.page_bytes < stats.file_bytes
+        assert stats.reader_slots >= 1
+
+
+async def test_hot_copies_are_sound(tmp_path: Path) -> None:
+    """Copies taken while writing, to a folder and through a pipe, open and verify clean."""
+    async with opened(tmp_path / "index") as index:
+        await save_all(index, [Person(f"p{n}", (f"{n}@x.org",)) for n in range(2_000)])
+        done = asyncio.Event()
+
+        async def keep_writing() -> int:
+            count = 0
+            while not done.is_set():
+                await submit_one(index, save(index, Person(f"w{count}", ("w@x.org",))))
+                count += 1
+            return count
+
+        writing = asyncio.ensure_future(keep_writing())
+        await asyncio.to_thread(index.hot_copy, tmp_path / "copy")
+        await asyncio.to_thread(copy_through_pipe, index, tmp_path / "piped")
+        done.set()
+        assert await writing > 0
+        with pytest.raises(StorageFault):
+            index.hot_copy(tmp_path / "copy")  # not empty
+    for name in ("copy", "piped"):
+        async with opened(tmp_path / name) as copy:
+            assert faults(copy) == []
+            with copy.snapshot() as snapshot:
+                assert snapshot.customer_count >= 2_000
+
+
+def copy_through_pipe(index: Index, folder: Path) -> None:
+    """Stream a copy as a backup would."""
+    folder.mkdir()
+    source, sink = os.pipe()
+
+    def send() -> None:
+        index.hot_copy(sink)
+        os.close(sink)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with os.fdopen(source, "rb") as stream, (folder / "data.mdb").open("wb") as file:
+        shutil.copyfileobj(stream, file)
+    sender.join()

@@ -1,0 +1,161 @@
+"""Verification finds every kind of damage, planted by writing behind the index's back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from service.core.model import Held
+from service.index import ChangeKind, Decision, Progress, PutRequest, layout
+from service.index.layout import pack_history_key, pack_u64
+from tests.index.cards import JsonCodec, Person, faults, opened, remove, save, save_all, submit_one
+
+Damage = Callable[["Raw"], None]
+
+
+class Raw:
+    """The stored bytes of one index, for writing what the writer never would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.env = lmdb.open(os.fspath(folder), max_dbs=32, map_size=1 << 30)
+        self.txn = self.env.begin(write=True)
+
+    def put(self, table: str, key: bytes, stored: bytes) -> None:
+        """Put one entry."""
+        assert self.txn.put(key, stored, db=self.env.open_db(table.encode(), txn=self.txn))
+
+    def delete(self, table: str, key: bytes, stored: bytes = b"") -> None:
+        """Delete one entry, which must be there."""
+        assert self.txn.delete(key, stored, self.env.open_db(table.encode(), txn=self.txn))
+
+    def move(self, table: str, key: bytes, stored: bytes, instead: bytes) -> None:
+        """Replace one value of a key."""
+        self.delete(table, key, stored)
+        self.put(table, key, instead)
+
+    def close(self) -> None:
+        """Commit."""
+        self.txn.commit()
+        self.env.close()
+
+
+EMAIL = layout.identity_key(layout.Kind.EMAIL, "a.b@x.org")
+MATCH = layout.identity_key(layout.Kind.EMAIL_MATCH, "ab@x.org")
+
+
+def event(kind: int, row: int, id: bytes, time_us: int = 0) -> bytes:
+    """Encode an event."""
+    return layout.encode_event(kind, row, time_us, b"", id)
+
+
+def entry(kind: int) -> bytes:
+    """Encode a history entry."""
+    return layout.encode_history(kind, 0, b"", b"", b"")
+
+
+# Rows: 1 "a" (with e-mail, match key and pending domain), 2 "b", 3 "gone" (deleted by sequence 4).
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "normal form missing": (
+        lambda raw: raw.delete("identities", EMAIL, pack_u64(1)), "identities"),
+    "match key missing": (lambda raw: raw.delete("identities", MATCH, pack_u64(1)), "identities"),
+    "identity too many": (lambda raw: raw.put("identities", EMAIL, pack_u64(2)), "identities"),
+    "identity of nobody": (lambda raw: raw.put("identities", b"\x01z", pack_u64(9)), "identities"),
+    "identity swapped": (
+        lambda raw: raw.move("identities", EMAIL, pack_u64(1), pack_u64(2)), "identities"),
+    "pending missing": (lambda raw: raw.delete("pending", b"x.org", pack_u64(1)), "pending"),
+    "pending too many": (lambda raw: raw.put("pending", b"y.org", pack_u64(1)), "pending"),
+    "record lost": (lambda raw: raw.delete("customers", pack_u64(1)), "identities"),
+    "record unreadable": (lambda raw: raw.put("customers", pack_u64(1), b"{"), "customers"),
+    "record of another id": (
+        lambda raw: raw.put("customers", pack_u64(2), Person("c").record), "ids"),
+    "record resurrected": (
+        lambda raw: raw.put("customers", pack_u64(3), Person("other").record), "ids"),
+    "record beyond the counter": (
+        lambda raw: raw.put("customers", pack_u64(8), Person("h").record), "meta"),
+    "id lost": (lambda raw: raw.delete("ids", b"b"), "ids"),
+    "id of no row": (lambda raw: raw.put("ids", b"new", pack_u64(50)), "ids"),
+    "two ids of one row": (lambda raw: raw.put("ids", b"twin", pack_u64(1)), "ids"),
+    "gap in the feed": (lambda raw: raw.delete("changes", pack_u64(2)), "changes"),
+    "feed cut short": (lambda raw: raw.delete("changes", pack_u64(4)), "meta"),
+    "feed too long": (
+        lambda raw: raw.put("changes", pack_u64(5), event(1, 1, b"a")), "meta"),
+    "event unreadable": (lambda raw: raw.put("changes", pack_u64(2), b"\x01"), "changes"),
+    "event of an unknown kind": (
+        lambda raw: raw.put("changes", pack_u64(2), event(99, 2, b"b")), "changes"),
+    "event of another row": (
+        lambda raw: raw.put("changes", pack_u64(2), event(1, 1, b"b")), "changes"),
+    "event out of time": (
+        lambda raw: raw.put("changes", pack_u64(2), event(1, 2, b"b", 5)), "changes"),
+    "history of no change": (
+        lambda raw: raw.put("history", pack_history_key(1, 40), entry(2)), "history"),
+    "history of another row": (
+        lambda raw: raw.put("history", pack_history_key(1, 2), entry(1)), "history"),
+    "history of another kind": (
+        lambda raw: raw.put("history", pack_history_key(1, 1), entry(2)), "history"),
+    "history unreadable": (
+        lambda raw: raw.put("history", pack_history_key(1, 1), b"\x07"), "history"),
+    "history left behind": (
+        lambda raw: raw.put("history", pack_history_key(3, 3), entry(ChangeKind.CREATED)),
+        "history"),
+    "redirect to nobody": (lambda raw: raw.put("redirects", b"gone", b"nobody"), "redirects"),
+    "redirect in a circle": (lambda raw: raw.put("redirects", b"gone", b"gone"), "redirects"),
+    "redirect of a live id": (lambda raw: raw.put("redirects", b"a", b"b"), "redirects"),
+    "row counter behind": (
+        lambda raw: raw.put("meta", b"counters", layout.encode_counters(2, 5, 1 << 60)), "meta"),
+    "sequence counter behind": (
+        lambda raw: raw.put("meta", b"counters", layout.encode_counters(4, 4, 1 << 60)), "meta"),
+    "request ahead": (
+        lambda raw: raw.put("requests", b"r", layout.encode_request(1, 1, 99, 1)), "requests"),
+    "request unreadable": (lambda raw: raw.put("requests", b"r", b"\x01"), "requests"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+async def test_damage_is_found(tmp_path: Path, name: str) -> None:
+    """Each kind of damage yields a fault in the sub-database that it concerns."""
+    people = [
+        Person("a", ("a.b@x.org",), pending=("x.org",)), Person("b", ("b@x.org",)), Person("gone"),
+    ]  # fmt: skip
+    async with opened(tmp_path) as index:
+        await save_all(index, people)
+        await submit_one(index, remove(index, "gone"))
+        await index.submit([lambda _: Decision(None, (PutRequest("ok", 1, 1, 1),))])
+        assert faults(index) == []
+    damage, table = DAMAGES[name]
+    raw = Raw(tmp_path)
+    damage(raw)
+    raw.close()
+    async with opened(tmp_path) as index:
+        assert table in {fault.table for fault in faults(index)}
+
+
+async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
+    """Each walk ends with its total; verification runs on one snapshot while writes go on."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person(f"p{n}", (f"{n}@x.org",)) for n in range(50)])
+        steps = index.verify(JsonCodec())
+        first = next(steps)
+        await submit_one(index, save(index, Person("later")))
+        progress = [step for step in (first, *steps) if isinstance(step, Progress)]
+        assert {step.table: step.total for step in progress if step.done == step.total} == {
+            "customers": 50, "ids": 50, "changes": 50, "history": 50, "redirects": 0, "requests": 0,
+        }  # fmt: skip
+
+
+async def test_other_match_rules_show(tmp_path: Path) -> None:
+    """An index whose match keys follow other rules than today's is not sound."""
+
+    class ShoutingCodec(JsonCodec):
+        def held(self, record: bytes) -> Held:
+            held = super().held(record)
+            normals = tuple((channel, text.upper()) for channel, text in held.normals)
+            return Held(held.id, held.etag, held.archived, normals)
+
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a", ("a@x.org",))])
+        assert [step.table for step in index.verify(ShoutingCodec()) if not isinstance(
+            step, Progress)] == ["identities"]  # fmt: skip

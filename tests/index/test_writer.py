@@ -1,0 +1,289 @@
+"""The writer: groups, isolation, time, bounds, cancellation, shutdown, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.errors import InvalidArgument, ShuttingDown
+from service.index import (
+    ChangeKind,
+    Decision,
+    Entries,
+    Put,
+    PutMatchRules,
+    PutOperation,
+    PutRequest,
+    View,
+)
+from tests.index.cards import (
+    Person,
+    Saved,
+    bounds,
+    faults,
+    opened,
+    read,
+    remove,
+    save,
+    save_all,
+    submit_one,
+)
+
+
+class SteppedClock:
+    """A clock that tests move, also backwards."""
+
+    def __init__(self, now_us: int) -> None:
+        self.now_us = now_us
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+def nothing(view: View) -> Decision[int]:
+    """Read only."""
+    return Decision(view.next_row)
+
+
+async def test_one_failure_disturbs_no_other(tmp_path: Path) -> None:
+    """A decision that raises, and ones with unfit mutations, cost nobody else anything."""
+
+    def broken(view: View) -> Decision[Saved]:
+        raise KeyError("a bug")
+
+    def no_decision(view: View) -> Decision[Saved]:
+        return None  # type: ignore[return-value]
+
+    def taken(view: View) -> Decision[Saved]:
+        first = Put(None, "never", b"{}", Entries())
+        return Decision(Saved(0, 0, 0), (first, Put(None, "a", b"{}", Entries())))
+
+    def nobody(view: View) -> Decision[Saved]:
+        put = Put(77, "a", b"{}", Entries(), kind=ChangeKind.UPDATED)
+        return Decision(Saved(0, 0, 0), (put,))
+
+    def endless(view: View) -> Decision[Saved]:
+        return Decision(Saved(0, 0, 0), (Put(None, "x" * 512, b"{}", Entries()),))
+
+    async with opened(tmp_path) as index:
+        a, b = Person("a", ("a@x.org",)), Person("b", ("b@x.org",))
+        outcomes = await index.submit([
+            save(index, a), broken, no_decision, taken, nobody, endless, save(index, b),
+        ])  # fmt: skip
+        kinds = [type(outcome) for outcome in outcomes]
+        assert kinds == [
+            Saved, KeyError, AttributeError, InvalidArgument, InvalidArgument, InvalidArgument,
+            Saved,
+        ]  # fmt: skip
+        with index.snapshot() as snapshot:
+            assert [read(record) for _, record in snapshot.customers()] == [a, b]
+            assert snapshot.sequence == 2
+            assert snapshot.row_of("never") is None
+        assert faults(index) == []
+
+
+async def test_a_submission_sees_itself_and_is_one_transaction(tmp_path: Path) -> None:
+    """Items see those before them, and share the time of their commit."""
+    async with opened(tmp_path, bounds(group_limit_items=2)) as index:
+        people = [Person("same", note=str(number)) for number in range(5)]
+        saved = await save_all(index, people)
+        assert [(s.row, s.sequence) for s in saved] == [(1, n) for n in range(1, 6)]
+        assert len({s.time_us for s in saved}) == 1
+        with index.snapshot() as snapshot:
+            kinds = [entry.kind for entry in snapshot.history(1)]
+        assert kinds == [ChangeKind.UPDATED] * 4 + [ChangeKind.CREATED]
+
+
+async def test_time_never_steps_back(tmp_path: Path) -> None:
+    """Each commit is later than the one before, whatever the clock does, also after a restart."""
+    clock = SteppedClock(5_000)
+    async with opened(tmp_path, clock=clock) as index:
+        first = await submit_one(index, save(index, Person("a")))
+        second = await submit_one(index, save(index, Person("b")))
+        clock.now_us = 10
+        third = await submit_one(index, save(index, Person("c")))
+    async with opened(tmp_path, clock=clock) as index:
+        fourth = await submit_one(index, save(index, Person("d")))
+        times = [saved.time_us for saved in (first, second, third, fourth)]
+        assert times == [5_000, 5_001, 5_002, 5_003]
+        assert faults(index) == []
+
+
+async def test_groups_and_queue_are_bounded(tmp_path: Path) -> None:
+    """Submissions are grouped up to the limit, and held back behind a full queue, in order."""
+    seen: list[tuple[int, int]] = []
+    entered, gate = threading.Event(), threading.Event()
+
+    def block(view: View) -> Decision[None]:
+        entered.set()
+        assert gate.wait(30)
+        return Decision(None)
+
+    def note(number: int) -> Callable[[View], Decision[None]]:
+        def decide(view: View) -> Decision[None]:
+            seen.append((number, view.now_us))
+            return Decision(None, (PutOperation("k", b""),))
+
+        return decide
+
+    async with opened(tmp_path, bounds(group_limit_items=4, write_queue_items=6)) as index:
+        first = asyncio.ensure_future(index.submit([block]))
+        await asyncio.to_thread(entered.wait, 30)
+        waiting = [asyncio.ensure_future(index.submit([note(n)] * 2)) for n in range(6)]
+        await asyncio.sleep(0)
+        assert index.queued_items == 6
+        waiting[1].cancel()
+        waiting[4].cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await first
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert index.queued_items == 0
+    assert [number for number, _ in seen] == [0, 0, 2, 2, 3, 3, 5, 5]
+    times = [time_us for _, time_us in seen]
+    assert max(times.count(time_us) for time_us in times) <= 4
+
+
+async def test_a_submission_larger_than_the_queue_passes(tmp_path: Path) -> None:
+    """The bound holds callers back; it does not lock a big one out."""
+    async with opened(tmp_path, bounds(group_limit_items=2, write_queue_items=3)) as index:
+        several = [index.submit([nothing] * 10) for _ in range(3)]
+        assert [len(outcomes) for outcomes in await asyncio.gather(*several)] == [10, 10, 10]
+
+
+async def test_close_finishes_what_waits_and_refuses_the_rest(tmp_path: Path) -> None:
+    """Everything submitted before close is written; later calls are told to go elsewhere."""
+    async with opened(tmp_path, bounds(group_limit_items=1)) as index:
+        waiting = [
+            asyncio.ensure_future(index.submit([save(index, Person(f"p{n}"))])) for n in range(20)
+        ]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(index.close())
+        await asyncio.sleep(0)
+        with pytest.raises(ShuttingDown):
+            await index.submit([nothing])
+        await asyncio.gather(*waiting)
+        await closing
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot:
+            assert snapshot.customer_count == 20
+
+
+async def test_callers_may_go_away(tmp_path: Path) -> None:
+    """Cancelled callers and a closed event loop do not harm the thread."""
+    async with opened(tmp_path) as index:
+
+        def elsewhere() -> None:
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(index.submit([save(index, Person("gone"))]))
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            task.cancel()
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+            loop.close()
+
+        await asyncio.to_thread(elsewhere)
+        tasks = [asyncio.ensure_future(index.submit([nothing])) for _ in range(50)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(answer in ([1], [2]) for answer in answers[1::2])
+        assert await index.submit([]) == []
+        await submit_one(index, save(index, Person("here")))
+        assert faults(index) == []
+
+
+async def test_deletion_leaves_the_deletion(tmp_path: Path) -> None:
+    """Of a deleted customer the id, and who deleted it and why, are all that is left."""
+    async with opened(tmp_path) as index:
+        person = Person("a", ("a@x.org",), pending=("x.org",))
+        await save_all(index, [person, Person("b"), Person("a", note="again"), person])
+        await submit_one(index, remove(index, "a", "ann", "asked to"))
+        with index.snapshot() as snapshot:
+            (entry,) = snapshot.history(1)
+            assert (entry.kind, entry.actor, entry.reason, entry.diff) == (
+                ChangeKind.DELETED, "ann", "asked to", b"",
+            )  # fmt: skip
+            assert snapshot.pending_domains() == []
+            assert snapshot.entries("identities") == 0
+            (change,) = snapshot.changes_before(limit=1)
+            assert (change.kind, change.row, change.id) == (ChangeKind.DELETED, 1, "a")
+            assert (change.actor, change.time_us) == ("ann", entry.time_us)
+        assert faults(index) == []
+
+
+async def test_request_ids_are_forgotten_in_time(tmp_path: Path) -> None:
+    """Look-ups forget at once; the writer's steps empty the table while others are put."""
+    clock = SteppedClock(1_000_000)
+
+    def put_requests(first: int, count: int) -> Callable[[View], Decision[None]]:
+        requests = tuple(PutRequest(f"r{n}", 0, 0, 1) for n in range(first, first + count))
+        return lambda _: Decision(None, requests)
+
+    async with opened(tmp_path, bounds(request_memory_s=10), clock) as index:
+        await index.submit([put_requests(0, 500)])
+        with index.snapshot() as snapshot:
+            remembered = snapshot.request("r7")
+            assert remembered is not None
+            assert (remembered.kind, remembered.time_us) == (1, 1_000_000)
+        clock.now_us += 10_000_000
+        with index.snapshot() as snapshot:
+            assert snapshot.request("r7") is None
+            assert snapshot.request("") is None
+        await index.submit([put_requests(1_000, 5)])
+        with index.snapshot() as snapshot:
+            assert 505 - 21 <= snapshot.entries("requests") < 505
+            assert snapshot.request("r1004") is not None
+        for _ in range(40):
+            await index.submit([lambda _: Decision(None, (PutOperation("k", b""),))])
+        with index.snapshot() as snapshot:
+            assert snapshot.entries("requests") == 5
+        assert faults(index) == []
+
+
+async def test_match_rules_are_kept(tmp_path: Path) -> None:
+    """The slot for the version of the match-key rules."""
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot:
+            assert snapshot.match_rules == ""
+        await index.submit([lambda _: Decision(None, (PutMatchRules("2026-1"),))])
+        with index.snapshot() as snapshot:
+            assert snapshot.match_rules == "2026-1"
+
+
+OTHER_PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from tests.index.cards import Person, opened, save_all
+
+async def main():
+    async with opened(Path(sys.argv[1])) as index:
+        for number in range(int(sys.argv[3])):
+            await save_all(index, [Person(f"{sys.argv[2]}-{number}", ("shared@x.org",))])
+
+asyncio.run(main())
+"""
+
+
+async def test_processes_share_one_folder(tmp_path: Path) -> None:
+    """Another process's commits are seen at once, and counters never collide."""
+    async with opened(tmp_path) as index:
+        command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+        others = [subprocess.Popen([*command, name, "60"]) for name in ("b", "c")]  # noqa: ASYNC220
+        for number in range(60):
+            await save_all(index, [Person(f"a-{number}", ("shared@x.org",))])
+        for other in others:
+            assert await asyncio.to_thread(other.wait, 60) == 0
+        with index.snapshot() as snapshot:
+            assert snapshot.customer_count == snapshot.sequence == 180
+            assert {read(record).id for _, record in snapshot.customers()} == {
+                f"{name}-{number}" for name in "abc" for number in range(60)
+            }
+        assert faults(index) == []
