@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 def _help(command: Callable[..., None]) -> str:
-    """Return a command's help; "\\b" keeps the lines of its examples as they are."""
+    # Click's mark for a paragraph whose lines stay as they are.
     return (inspect.getdoc(command) or "").replace("Examples:\n", "\b\nExamples:\n")
 
 

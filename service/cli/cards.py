@@ -51,6 +51,24 @@ class Gender(StrEnum):
     OTHER = "other"
 
 
+EmailOption = Annotated[
+    list[str] | None, typer.Option("--email", metavar="EMAIL", help="E-mail; repeatable.")
+]
+PhoneOption = Annotated[
+    list[str] | None, typer.Option("--phone", metavar="PHONE", help="Phone; repeatable.")
+]
+MobileOption = Annotated[
+    list[str] | None, typer.Option("--mobile", metavar="PHONE", help="Mobile phone; repeatable.")
+]
+IdentityOption = Annotated[
+    list[str] | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Repeatable.")
+]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag; repeatable.")
+]
+SourceOption = Annotated[
+    list[str] | None, typer.Option("--source", metavar="SOURCE", help="Source; repeatable.")
+]
 RegionOption = Annotated[
     str, typer.Option("--region", help="Country of phones without a country code (GB, DE …).")
 ]
@@ -83,7 +101,7 @@ def save(
     identity: Annotated[
         list[str] | None, typer.Option(metavar="TYPE=VALUE", help="TYPE=VALUE; repeatable.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Tag; repeatable.")] = None,
+    tag: TagOption = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE", help="Source; repeatable.")
     ] = None,

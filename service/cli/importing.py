@@ -159,7 +159,7 @@ class ImportJob:
         self._note_failures(done, response.failures)
         for found in response.findings:
             key = (
-                show.short(v1.Channel.Name(found.channel)),
+                "EMAIL" if found.channel == v1.CHANNEL_EMAIL else "PHONE",
                 show.short(v1.Verdict.Name(found.verdict)),
                 show.short(v1.Reason.Name(found.reason)),
             )

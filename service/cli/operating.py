@@ -153,27 +153,30 @@ def verify(link: Link) -> None:
     """
     stub = v1.AdminServiceStub(link.channel)
     faults: list[v1.VerifyFault] = []
-    checked, done = 0, False
+    entries: dict[str, int] = {}
+    last = v1.VerifyResponse()
     with show.progress("verifying", "entries") as bar:
         task = bar.add_task("", total=None, done=0)
-        for response in link.stream(stub.Verify, v1.VerifyRequest()):
-            faults += response.faults
-            checked, done = int(response.checked), response.done
-            bar.update(task, total=response.total or None, completed=checked, done=checked)
-    if not done:
+        for last in link.stream(stub.Verify, v1.VerifyRequest()):
+            faults += last.faults
+            if last.table:
+                entries[last.table] = int(last.checked)
+            done = sum(entries.values())
+            bar.update(task, total=last.total or None, completed=last.checked, done=done)
+    if not last.done:
         raise NamesakeError("The server ended the verification early")
-    _show_faults(link, faults, checked)
-    if faults:
+    _show_faults(link, faults, int(last.fault_count), sum(entries.values()))
+    if last.fault_count:
         raise typer.Exit(REFUSED)
 
 
-def _show_faults(link: Link, faults: list[v1.VerifyFault], checked: int) -> None:
+def _show_faults(link: Link, faults: list[v1.VerifyFault], count: int, checked: int) -> None:
     if link.as_json:
         for fault in faults:
             show.json_line(fault)
-        show.json_line({"checked": checked, "faults": len(faults)})
+        show.json_line({"checked": checked, "faults": count})
         return
     if faults:
-        rows = [(fault.kind, str(fault.row or ""), fault.message) for fault in faults]
-        show.table("Faults", ("kind", "row", "what is wrong"), rows)
-    show.text(f"{checked:,} entries checked, {len(faults):,} faults")
+        rows = [(f.table, str(f.row or ""), str(f.sequence or ""), f.message) for f in faults]
+        show.table("Faults", ("table", "row", "change", "what is wrong"), rows)
+    show.text(f"{checked:,} entries checked, {count:,} faults")

@@ -149,7 +149,8 @@ class Registry:
         (checked,) = await self._check([card], terms)
         sealed = self._codec.seal(card, checked)
         decide = partial(self._decide_update, card, sealed, mask, terms)
-        return _only(await self._index.submit([decide], dry_run=terms.dry_run))
+        results = await self._index.submit([decide], dry_run=terms.dry_run)
+        return _only(results)
 
     async def preview(self, card: Card, region: str, lookup: Lookup) -> bytes:
         """Return a card's body as it would be stored; nothing is stored or compared."""
@@ -159,7 +160,8 @@ class Registry:
     async def delete(self, id: str, etag: str, reason: str, actor: str) -> int:
         """Delete a customer for ever; return the sequence of the change."""
         decide = partial(self._decide_delete, id, etag, reason, actor)
-        return _only(await self._index.submit([decide]))
+        results = await self._index.submit([decide])
+        return _only(results)
 
     async def import_batch(
         self, job_id: str, number: int, cards: Sequence[Card | NamesakeError], terms: Terms

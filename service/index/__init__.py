@@ -105,9 +105,11 @@ class Index:
         """Begin to read the newest commit; raise LimitExceeded where no reader slot is free."""
         return Snapshot(self._store)
 
-    async def submit(self, decisions: Sequence[Decide[Outcome]]) -> list[Outcome | Exception]:
+    async def submit(
+        self, decisions: Sequence[Decide[Outcome]], *, dry_run: bool = False
+    ) -> list[Outcome | Exception]:
         """Decide and write; see `Writer.submit`."""
-        return await self._writer.submit(decisions)
+        return await self._writer.submit(decisions, dry_run=dry_run)
 
     @property
     def queued_items(self) -> int:

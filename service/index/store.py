@@ -407,12 +407,13 @@ class Store:
         self._idle = threading.Condition()  # guards and announces _open_reads
         self._open_reads = 0
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.env = lmdb.open(
                 os.fspath(folder),
                 map_size=settings.map_size,
                 max_readers=settings.max_readers,
                 max_dbs=layout.MAX_TABLES,
+                mode=0o700,  # the files get it less the execute bits: customers are personal data
                 readahead=False,  # point look-ups dominate; readahead evicts pages in use
             )
         except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
@@ -438,9 +439,7 @@ class Store:
             if not new:
                 layout.check_format(self._stored_format(txn))
             handles = {
-                name: self.env.open_db(
-                    name.encode(), txn=txn, create=new, dupsort=several, dupfixed=several
-                )
+                name: self.env.open_db(name.encode(), txn=txn, dupsort=several, dupfixed=several)
                 for name, several in layout.TABLES.items()
             }
             tables = Tables(**handles)
@@ -523,7 +522,7 @@ class Store:
             if isinstance(target, int):
                 self.env.copyfd(target, compact=True)
                 return
-            target.mkdir(parents=True, exist_ok=True)
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.env.copy(os.fspath(target), compact=True)
             _flush(target / "data.mdb")
             _flush(target)

@@ -4,6 +4,10 @@ An LMDB write transaction belongs to the thread that began it, and a commit cost
 record as for thousands. So decisions queue up, and the thread runs as many as are waiting in one
 transaction: each reads what the ones before it put, and decides, and its mutations are put. LMDB's
 lock serialises the writer threads of several processes.
+
+py-lmdb releases the GIL in every call, and a thread busy in Python may take it each time and keep
+it for `sys.getswitchinterval()`. At Python's default of 5 ms one such thread slows the writer ten
+times; a process that serves sets 0.1 ms.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from service.index.layout import ChangeKind, Entries
 from service.index.store import Reads, Store, fault_of
 from service.settings import Settings
 
-Outcome = TypeVar("Outcome")
+Outcome = TypeVar("Outcome", covariant=True)
 
 READER_CHECK_S = 10  # a worker killed while others live holds freed pages back at most this long
 NOTHING = Entries()
@@ -165,6 +169,7 @@ class _Submission:
     decisions: Sequence[Decide[object]]
     future: asyncio.Future[list[object]]
     loop: asyncio.AbstractEventLoop = field(repr=False)
+    dry_run: bool = False
 
 
 _Answer = list[object] | NamesakeError
@@ -189,8 +194,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, decisions: Sequence[Decide[Outcome]]) -> list[Outcome | Exception]:
+    async def submit(
+        self, decisions: Sequence[Decide[Outcome]], *, dry_run: bool = False
+    ) -> list[Outcome | Exception]:
         """Run decisions in one transaction and return their outcomes after the durable commit.
+
+        A dry run decides and puts like any other, in a transaction of its own that is then
+        given up: its outcomes are those that a real one would have had.
 
         A decision that raises has the exception in its place of the list, and disturbs no other.
         The transaction may have to be run again (the map grew), so a decision must have no effect
@@ -202,7 +212,7 @@ class Writer:
             return []
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[object]] = loop.create_future()
-        submission = _Submission(cast("Sequence[Decide[object]]", decisions), future, loop)
+        submission = _Submission(cast("Sequence[Decide[object]]", decisions), future, loop, dry_run)
         with self._wake:
             if self._closing:
                 raise ShuttingDown("The index is closing")
@@ -250,7 +260,8 @@ class Writer:
             items = 0
             while self._queue:
                 size = len(self._queue[0].decisions)
-                if group and items + size > self._group_limit_items:
+                alone = self._queue[0].dry_run or (group and group[0].dry_run)
+                if group and (alone or items + size > self._group_limit_items):
                     break
                 group.append(self._queue.popleft())
                 items += size
@@ -293,7 +304,7 @@ class Writer:
             answers = [
                 [transaction.run(decide) for decide in submission.decisions] for submission in group
             ]
-            if not transaction.dirty:
+            if not transaction.dirty or group[0].dry_run:
                 txn.abort()
                 return answers
             transaction.put_counters()
@@ -350,17 +361,27 @@ class _GroupTransaction:
 
     def _check(self, decision: Decision[object]) -> None:
         """Refuse what does not fit the state while nothing of the decision is put."""
+        created: list[bytes] = []
         for mutation in decision.mutations:
             match mutation:
                 case Put(row=None):
-                    if self._view.row_of(mutation.id) is not None:
-                        raise InvalidArgument("The customer id is in use or was deleted")
+                    created.append(mutation.id.encode())
                 case Put() | Delete():
                     if not self._holds(cast("int", mutation.row), mutation.id):
                         raise InvalidArgument("There is no such customer to change")
                 case PutRedirect():
                     if self._view.row_of(mutation.id) is None:
                         raise InvalidArgument("The redirected id was never used")
+        self._claim(created)
+
+    def _claim(self, created: list[bytes]) -> None:
+        """Put the ids of new customers, or none of them: checks and puts in one step."""
+        for number, id in enumerate(created):
+            row = layout.pack_u64(self._view.next_row + number)
+            if not self._put_id(id, row, True, False):
+                for claimed in created[:number]:
+                    self._txn.delete(claimed, b"", self._tables.ids)
+                raise InvalidArgument("The customer id is in use or was deleted")
 
     def _holds(self, row: int, id: str) -> bool:
         return self._view.row_of(id) == row and self._customers.set_key(layout.pack_u64(row))
@@ -388,9 +409,7 @@ class _GroupTransaction:
         row = view.next_row if put.row is None else put.row
         stored_row = layout.pack_u64(row)
         if new:
-            view.next_row = row + 1
-            if not self._put_id(put.id.encode(), stored_row, True, False):
-                raise StorageFault("One decision created the same customer id twice")
+            view.next_row = row + 1  # the row that its id was claimed for
         # A new row is the highest key: append skips the search and fills pages completely.
         self._appended(self._put_customer(stored_row, put.record, True, True, new))
         self._enter(stored_row, put.old, put.new)

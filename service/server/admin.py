@@ -45,7 +45,7 @@ class AdminService(v1.AdminServiceServicer):
                 pending_emails=snapshot.entries("pending"),
                 file_bytes=stats.file_bytes,
                 map_bytes=stats.map_bytes,
-                counters=asdict(self._validator.stats()),
+                counters={name: int(one) for name, one in asdict(self._validator.stats()).items()},
                 start_time=wire.timestamp(self._started_us),
                 version=version("namesake-crm"),
                 format_version=FORMAT_VERSION,

@@ -51,7 +51,7 @@ def caller() -> Caller:
     return _caller.get()
 
 
-class Edge(grpc.aio.ServerInterceptor[Any, Any]):
+class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Wraps every method of this API."""
 
     def __init__(self, accounts: Accounts) -> None:

@@ -412,7 +412,8 @@ def _is_mobile(phone: v1.PhoneNumber) -> bool:
 
 
 def _pending_domain(email: v1.EmailAddress) -> str:
-    if email.finding.reason != v1.REASON_PENDING:
+    # A look-up that failed is awaited like one that was deferred: it is tried again.
+    if email.finding.reason not in (v1.REASON_PENDING, v1.REASON_MAIL_SERVER_UNKNOWN):
         return ""
     return email.normal.rpartition("@")[2]
 

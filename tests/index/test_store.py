@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import lmdb
 import pytest
 
 from service.core.model import Channel, Held, Identity
-from service.errors import FormatMismatch, InvalidArgument, StorageFault
+from service.errors import FormatMismatch, InvalidArgument, LimitExceeded, StorageFault
 from service.index import (
     Decision,
     Delete,
@@ -29,6 +31,7 @@ from service.index import (
 from tests.index.cards import (
     SETTINGS,
     Person,
+    bounds,
     faults,
     match_key,
     open_index,
@@ -222,6 +225,15 @@ async def test_an_unknown_value_version_is_refused(tmp_path: Path) -> None:
             snapshot.changes(1)
 
 
+async def test_files_are_private(tmp_path: Path) -> None:
+    """Nobody but the owner may read customers."""
+    async with opened(tmp_path / "index") as index:
+        await asyncio.to_thread(index.hot_copy, tmp_path / "copy")
+    for folder in (tmp_path / "index", tmp_path / "copy"):
+        assert folder.stat().st_mode & 0o077 == 0
+    assert (tmp_path / "index" / "data.mdb").stat().st_mode & 0o077 == 0
+
+
 async def test_stats_count_every_sub_database(tmp_path: Path) -> None:
     """Entries and sizes, of the sub-databases and the file."""
     async with opened(tmp_path) as index:
@@ -279,3 +291,47 @@ def copy_through_pipe(index: Index, folder: Path) -> None:
     with os.fdopen(source, "rb") as stream, (folder / "data.mdb").open("wb") as file:
         shutil.copyfileobj(stream, file)
     sender.join()
+
+
+async def test_reader_slots_are_bounded(tmp_path: Path) -> None:
+    """One snapshot too many is refused with the setting's name; closing one makes room."""
+    async with opened(tmp_path, bounds(max_readers=126)) as index:
+        snapshots = [index.snapshot() for _ in range(126)]
+        with pytest.raises(LimitExceeded, match="NAMESAKE_MAX_READERS"):
+            index.snapshot()
+        snapshots.pop().close()
+        with index.snapshot() as snapshot:
+            assert snapshot.customer_count == 0
+        for held in snapshots:
+            held.close()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from tests.index.cards import open_index
+
+snapshot = open_index(Path(sys.argv[1])).snapshot()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_slots_of_killed_processes_are_freed(tmp_path: Path) -> None:
+    """A snapshot that died with its process does not stop page reuse after the next open."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a")])
+        holder = subprocess.Popen(  # noqa: ASYNC220
+            [sys.executable, "-c", HOLDER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert holder.stdout is not None
+        await asyncio.to_thread(holder.stdout.readline)
+        holder.kill()
+        holder.communicate()
+    async with opened(tmp_path) as index:
+        for number in range(20):
+            await save_all(index, [Person("a", note=str(number) + "n" * 20_000)])
+        with index.snapshot() as snapshot:
+            assert snapshot.stats().file_bytes < 10 * 20_000

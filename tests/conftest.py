@@ -1,0 +1,119 @@
+"""A real server for tests: the command that operators run, on a free port and a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+
+
+READY_S = 60.0
+
+
+@dataclass
+class Server:
+    """A `namesake serve` process. `address` is known after `start`; restart keeps the folder."""
+
+    data: Path
+    flags: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    address: str = ""
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Server:
+        """Start and wait until it says that it serves."""
+        # Port 9 (discard) of loopback answers nobody: the DNS is out of reach unless a test says.
+        flags = self.flags if "--dns-server" in self.flags else (*self.flags, *NO_DNS)
+        log = (self.data.parent / f"{self.data.name}.log").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve", "--data", str(self.data), *flags,
+             "--address", self.address or "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=log, text=True,
+            env={**os.environ, **self.environment},
+        )  # fmt: skip
+        log.close()
+        self.address = self._announced()
+        return self
+
+    def _announced(self) -> str:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], READY_S)
+        line = self.process.stdout.readline() if ready else ""
+        assert line.startswith("namesake serves on "), f"not serving; log:\n{self.log()}"
+        return line.split()[3]
+
+    def log(self) -> str:
+        """Return what the server logged."""
+        return (self.data.parent / f"{self.data.name}.log").read_text()
+
+    def channel(self) -> grpc.Channel:
+        """Open a channel to it."""
+        return grpc.insecure_channel(self.address)
+
+    def stop(self, timeout_s: float = 40.0) -> int:
+        """End it as an operator does; return its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End it as a power cut does, its workers too."""
+        assert self.process is not None
+        for pid in (*self.workers(), self.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def workers(self) -> list[int]:
+        """Return the process ids of its workers (none where it is the only one)."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = [int(pid) for pid in children.read_text().split()]
+        return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+NO_DNS = ("--dns-server", "127.0.0.1:9")
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Start servers with flags of a test's choice; all end with the test."""
+    servers: list[Server] = []
+
+    def start(*flags: str, data: Path | None = None, **environment: str) -> Server:
+        server = Server(data or tmp_path / f"data{len(servers)}", flags, environment)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Server:
+    """One server with one worker and no DNS."""
+    return start_server()
+
+
+def wait_until(what: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Wait for something that will come true; fail where it does not."""
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
+
+
+__all__ = ["NO_DNS", "Server", "StartServer", "wait_until"]
