@@ -1,4 +1,4 @@
-"""A real server for tests: the command that operators run, on a free port and a temporary folder."""
+"""A real server for tests: the operators' command, on a free port and a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-
 
 READY_S = 60.0
 
