@@ -366,7 +366,7 @@ def _punctuated(rng: Random, text: str) -> str:
 
 def _seen_again(rng: Random, person: Person, local: bool) -> Person:
     """Return another row of the same entity: it shares an e-mail or phone, written otherwise."""
-    keep_email = bool(person.emails) and rng.random() < 0.7
+    keep_email = bool(person.emails) and (not person.phones or rng.random() < 0.7)
     keep_phone = bool(person.phones) and (not keep_email or rng.random() < 0.5)
     emails = tuple(replace(e, value=_rewritten_email(rng, e.value)) for e in person.emails)
     phones = tuple(

@@ -9,10 +9,11 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from service.cli import show
 from service.cli.cards import RegionOption
-from service.cli.link import JsonOption, reported
+from service.cli.link import USAGE, JsonOption, complain, reported
 from service.core.model import MESSAGES, Channel, Checked, Lookup, Point
 from service.errors import InvalidArgument
 from service.settings import Settings
@@ -73,7 +74,7 @@ def check(
             given["default_region"] = region.upper()
         if source:
             given["dns_deadline_ms"] = LIST_DNS_DEADLINE_MS
-        settings = Settings(**given)
+        settings = settings_of(given)
         lookup = Lookup.SKIP if no_dns else Lookup.WAIT
         if source:
             files = _Files(source, output, tuple(mapping or ()), delimiter, encoding, as_json)
@@ -81,6 +82,17 @@ def check(
         else:
             checked = asyncio.run(_check_values(settings, lookup, values or []))
             _show(values or [], checked, as_json=as_json)
+
+
+def settings_of(given: dict[str, Any]) -> Settings:
+    """Return the settings with what was given on the command line, or say what is wrong."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"])
+            complain(f"setting {name}: {fault['msg']}")
+        raise typer.Exit(USAGE) from None
 
 
 async def _check_values(

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from namesake import v1
 from service.cli import show
-from service.cli.checking import DnsServerOption
+from service.cli.checking import DnsServerOption, settings_of
 from service.cli.link import REFUSED, USAGE, Link, complain, remote, reported
 from service.errors import InvalidArgument, NamesakeError
-from service.settings import Settings
 from service.transfer.files import STANDARD_STREAM, whole
 
 DATA_FILE = "data.mdb"  # what a restored account folder has to hold
@@ -59,7 +57,7 @@ def serve(
         "dns_servers": tuple(dns_server) if dns_server else None,
         "metrics_address": metrics_address,
     }
-    settings = _settings({name: value for name, value in flags.items() if value is not None})
+    settings = settings_of({name: value for name, value in flags.items() if value is not None})
     with reported():
         from service.server.app import run  # loaded here: no other command needs the server
 
@@ -69,16 +67,6 @@ def serve(
             complain(f"--{error.field.replace('_', '-')}: {error.message}")
             raise typer.Exit(USAGE) from None
     raise typer.Exit(status)
-
-
-def _settings(flags: dict[str, object]) -> Settings:
-    try:
-        return Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "_".join(str(part) for part in fault["loc"][:1])
-            complain(f"--{name.replace('_', '-')} (NAMESAKE_{name.upper()}): {fault['msg']}")
-        raise typer.Exit(USAGE) from None
 
 
 @remote

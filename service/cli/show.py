@@ -35,7 +35,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """Write a table to standard output; columns that are empty throughout are left out."""
     cells = [[clean(str(cell)) for cell in row] for row in rows]
     used = [i for i in range(len(columns)) if not cells or any(row[i] for row in cells)]
-    grid = Table(title=title, title_justify="left", title_style="bold", highlight=False)
+    heading = Text(clean(title), style="bold") if title else None
+    grid = Table(title=heading, title_justify="left", highlight=False)
     for i in used:
         right = cells and all(row[i].replace(",", "").isdigit() or not row[i] for row in cells)
         grid.add_column(columns[i], justify="right" if right else "left", overflow="fold")

@@ -6,7 +6,7 @@ knows protobuf. Times are microseconds since the Unix epoch, UTC.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -190,10 +190,10 @@ class Codec(Protocol):
     without id, etag and times, which `stamp` adds.
     """
 
-    def seal(self, card: Card, checked: Sequence[Checked]) -> Sealed:
-        """Encode `card` with normal forms and findings (one per `card.points`, in order).
+    def seal(self, cards: Sequence[Card], checked: Iterable[Checked]) -> list[Sealed]:
+        """Encode `cards` with normal forms and findings: one `Checked` per point, in order.
 
-        Consumes `card.draft`. The same normal form, identity or tag is kept once.
+        Consumes the drafts. The same normal form, identity or tag is kept once.
         """
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
@@ -202,9 +202,7 @@ class Codec(Protocol):
     def created_us(self, record: bytes) -> int:
         """Return when the record was created."""
 
-    def combine(
-        self, old: bytes, new: Sealed, how: Combine, mask: Sequence[str] = ()
-    ) -> Sealed:
+    def combine(self, old: bytes, new: Sealed, how: Combine, mask: Sequence[str] = ()) -> Sealed:
         """Return what results where `new` meets the stored record `old`.
 
         Raises `InvalidArgument` where the result breaks a rule (no last name, too many points).

@@ -17,9 +17,10 @@ from typing import Final
 import email_validator
 import phonenumbers
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
-from phonenumbers import PhoneNumberFormat, PhoneNumberType
+from phonenumbers import PhoneNumberFormat
 
 from service.core.model import Channel, PhoneType, Reason
+from service.core.plans import locate, plain_international
 from service.errors import InvalidArgument
 
 ADDRESS_LIMIT_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3, RFC 3696 erratum 1690
@@ -198,13 +199,6 @@ def _without_special_use(domain: str) -> tuple[str, str]:
 
 # Phone
 
-# libphonenumber counts its types from 0, the wire from 1.
-_TYPES: Final = {
-    kind: PhoneType(kind + 1)
-    for kind in PhoneNumberType.values()
-    if kind != PhoneNumberType.UNKNOWN
-}
-
 
 def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) -> list[PhoneForm]:
     """Return the form of each number, in order.
@@ -218,12 +212,22 @@ def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) 
     ]
 
 
+# A "+", then ASCII digits and the separators that people write: nothing here is an extension, a
+# letter or a second number, so that a valid number results as the library has it.
+_PLAIN_INTERNATIONAL: Final = re.compile(r"\+[0-9][0-9 ().-]*")
+_NO_DIGITS: Final = re.compile(r"[^0-9]+")
 _NO_PHONE: Final = PhoneForm("", "", "", None, Reason.PHONE_FORMAT)
 
 
 def _parse_phone(value: str, region: str) -> PhoneForm:
     if not value or len(value) > PHONE_LIMIT_CHARS:
         return _NO_PHONE
+    if _PLAIN_INTERNATIONAL.fullmatch(value):
+        split = plain_international(_NO_DIGITS.sub("", value))
+        if split is not None:
+            found, kind = locate(*split)
+            if kind is not None:
+                return PhoneForm(f"+{split[0]}{split[1]}", "", found, kind, Reason.ACCEPTED)
     try:
         number = phonenumbers.parse(value, region)
     except phonenumbers.NumberParseException:
@@ -231,18 +235,15 @@ def _parse_phone(value: str, region: str) -> PhoneForm:
     extension = number.extension or ""
     national = phonenumbers.national_significant_number(number)
     normal = f"+{number.country_code}{national}"
-    found = phonenumbers.region_code_for_number(number)
-    # is_valid_number asks for the region and then for the type within it: no third question.
-    if found is not None:
-        kind = phonenumbers.number_type(number)
-        if kind != PhoneNumberType.UNKNOWN:
-            return PhoneForm(normal, extension, found, _TYPES[kind], Reason.ACCEPTED)
+    found, kind = locate(number.country_code or 0, national)
+    if kind is not None:
+        return PhoneForm(normal, extension, found, kind, Reason.ACCEPTED)
     # IS_POSSIBLE_LOCAL_ONLY is not enough: a number without its area code has no E.164 form, and
     # two subscribers of different towns would share it.
     how = phonenumbers.is_possible_number_with_reason(number)
     if how != phonenumbers.ValidationResult.IS_POSSIBLE:
         return _NO_PHONE
-    return PhoneForm(normal, extension, found or "", None, Reason.PHONE_NOT_ASSIGNED)
+    return PhoneForm(normal, extension, found, None, Reason.PHONE_NOT_ASSIGNED)
 
 
 def phone_display(e164: str, extension: str = "") -> PhoneDisplay:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import struct
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from typing import TypeVar, cast
 
-from service.core.model import Card, Channel, Checked, Codec, Combine, Lookup, Sealed
+from service.core.model import Card, Channel, Checked, Codec, Combine, Held, Lookup, Sealed
 from service.errors import (
     AmbiguousDuplicates,
     Deleted,
@@ -28,7 +27,7 @@ from service.errors import (
     NotFound,
     StaleEtag,
 )
-from service.identity.lookup import Query, others, queries_of, rows_holding
+from service.identity.lookup import others, queries_of
 from service.index import (
     ChangeKind,
     Decide,
@@ -36,12 +35,14 @@ from service.index import (
     Delete,
     Found,
     Index,
+    Kind,
     Mutation,
     Put,
     PutOperation,
     PutRequest,
     State,
     View,
+    identity_text,
 )
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -136,8 +137,7 @@ class Registry:
 
     async def save(self, cards: Sequence[Card], terms: Terms) -> list[Result]:
         """Create or update each card; return one result per card, durable where it is `Saved`."""
-        checked = await self._check(cards, terms)
-        sealed = map(self._codec.seal, cards, checked)
+        sealed = self._codec.seal(cards, await self._check(cards, terms))
         decisions = [
             partial(self._decide, card, seal, terms)
             for card, seal in zip(cards, sealed, strict=True)
@@ -146,16 +146,15 @@ class Registry:
 
     async def update(self, card: Card, mask: Sequence[str], terms: Terms) -> Saved:
         """Change the fields of `mask` of the customer `card.id`."""
-        (checked,) = await self._check([card], terms)
-        sealed = self._codec.seal(card, checked)
+        (sealed,) = self._codec.seal([card], await self._check([card], terms))
         decide = partial(self._decide_update, card, sealed, mask, terms)
         results = await self._index.submit([decide], dry_run=terms.dry_run)
         return _only(results)
 
     async def preview(self, card: Card, region: str, lookup: Lookup) -> bytes:
         """Return a card's body as it would be stored; nothing is stored or compared."""
-        (checked,) = await self._check([card], Terms("", region, lookup))
-        return self._codec.seal(card, checked).body
+        (sealed,) = self._codec.seal([card], await self._check([card], Terms("", region, lookup)))
+        return sealed.body
 
     async def delete(self, id: str, etag: str, reason: str, actor: str) -> int:
         """Delete a customer for ever; return the sequence of the change."""
@@ -175,7 +174,7 @@ class Registry:
         good = [card for card in cards if not isinstance(card, NamesakeError)]
         checked = await self._check(good, terms)
         run = _BatchRun(job_id, number, terms.dry_run)
-        rows = zip(good, map(self._codec.seal, good, checked), strict=True)
+        rows = zip(good, self._codec.seal(good, checked), strict=True)
         decisions: list[Decide[object]] = [run.decide_open]
         for card in cards:
             if isinstance(card, NamesakeError):
@@ -183,9 +182,8 @@ class Registry:
             else:
                 decisions.append(partial(run.decide_row, partial(self._decide, *next(rows), terms)))
         decisions.append(run.decide_close)
-        findings = [one for of_card in checked for one in of_card]
         # Tasks start in the order in which they are made, and so are the batches decided.
-        return asyncio.create_task(self._finish(run, decisions, findings))
+        return asyncio.create_task(self._finish(run, decisions, checked))
 
     async def _finish(
         self, run: _BatchRun, decisions: Sequence[Decide[object]], findings: list[Checked]
@@ -201,12 +199,9 @@ class Registry:
         with self._index.snapshot() as snapshot:
             return _decode_job(snapshot.operation(_job_key(job_id)))
 
-    async def _check(self, cards: Sequence[Card], terms: Terms) -> list[list[Checked]]:
+    async def _check(self, cards: Sequence[Card], terms: Terms) -> list[Checked]:
         points = [point for card in cards for point in card.points]
-        found = iter(
-            await self._validator.check(points, default_region=terms.region, lookup=terms.lookup)
-        )
-        return [[next(found) for _ in card.points] for card in cards]
+        return await self._validator.check(points, default_region=terms.region, lookup=terms.lookup)
 
     # Decisions: run on the writer thread, read everything before they return what to put.
 
@@ -397,7 +392,7 @@ class _BatchRun:
             return Decision(None)
         try:
             decision = decide(view)
-        except NamesakeError:
+        except Exception:
             self._tally[None] += 1
             raise
         self._tally[decision.outcome.outcome] += 1
@@ -428,8 +423,10 @@ class _BatchRun:
 
 def new_id(now_us: int) -> str:
     """Return a UUID of version 7 (RFC 9562, section 5.7): ids that sort by time of creation."""
-    value = (now_us // 1_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))
+    random = secrets.randbits(74)
+    value = (now_us // 1_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | random >> 62 << 64
+    text = f"{value | 0b10 << 62 | random & (1 << 62) - 1:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _match(sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View) -> int | None:
@@ -439,26 +436,27 @@ def _match(sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View) -> 
     """
     if card.id and MatchBy.CUSTOMER_ID in order:
         return None
-    queries = queries_of(sealed.held)
+    asked: set[tuple[Kind, str]] = set()
     for by in order:
-        for query in queries:
-            if _serves(query, by, sealed) and (rows := rows_holding(view, query, 1)):
+        for key in _keys(sealed.held, by):
+            if key not in asked and (rows := view.rows(*key, 0, 1)):
                 return rows[0]
+            asked.add(key)
     return None
 
 
-def _serves(query: Query, by: MatchBy, sealed: Sealed) -> bool:
+def _keys(held: Held, by: MatchBy) -> list[tuple[Kind, str]]:
     match by:
         case MatchBy.IDENTITY:
-            return not isinstance(query.what, Channel)
+            return [(Kind.OTHER, identity_text(identity)) for identity in held.identities]
         case MatchBy.MOBILE:
-            return query.what is Channel.PHONE and query.normal in sealed.held.mobiles
+            return [(Kind.PHONE, normal) for normal in held.mobiles]
         case MatchBy.PHONE:
-            return query.what is Channel.PHONE
+            return [(Kind.PHONE, one) for channel, one in held.normals if channel is Channel.PHONE]
         case MatchBy.EMAIL:
-            return query.what is Channel.EMAIL
+            return [(Kind.EMAIL, one) for channel, one in held.normals if channel is Channel.EMAIL]
         case MatchBy.CUSTOMER_ID:
-            return False
+            return []
 
 
 def _live(found: Found, field: str) -> Found | None:

@@ -74,7 +74,8 @@ def check_shape(customer: v1.Customer, settings: Settings, at: str = "customer")
         raise InvalidArgument(
             f"the card has {size} bytes, at most {settings.customer_limit} are taken", field=at
         )
-    check_id(customer.id, f"{at}.id")
+    if customer.id:
+        check_id(customer.id, f"{at}.id")
     _enums(customer, ("kind", "state", "gender"), at)
     _date(customer, "birth_date", at)
     _points(customer, at)
@@ -100,15 +101,22 @@ def check_whole(customer: v1.Customer, settings: Settings, at: str = "customer")
             raise InvalidArgument("required for a company", field=f"{at}.company_name")
     elif not customer.last_name.strip():
         raise InvalidArgument("required for a person", field=f"{at}.last_name")
-    _whole_contacts(customer, at)
+    if customer.contacts:
+        _whole_contacts(customer, at)
+    # An entry takes two bytes at least, so that a small card cannot have too many of anything.
+    if customer.ByteSize() > 2 * min(settings.points_limit, settings.list_limit):
+        _counts(customer, settings, at)
+    if settings.exclusive_identity_types:
+        _exclusive(customer, settings.exclusive_identity_types, at)
+
+
+def _counts(customer: v1.Customer, settings: Settings, at: str) -> None:
     points = len(customer.emails) + len(customer.phones)
     points += sum(len(c.emails) + len(c.phones) for c in customer.contacts)
     _bound(points, settings.points_limit, "contact points", at)
     _bound(len(customer.identities), settings.points_limit, "identities", f"{at}.identities")
     for name in _LISTS:
         _bound(len(getattr(customer, name)), settings.list_limit, "entries", f"{at}.{name}")
-    if settings.exclusive_identity_types:
-        _exclusive(customer, settings.exclusive_identity_types, at)
 
 
 def check_mask(paths: Sequence[str], field: str) -> None:
@@ -163,13 +171,13 @@ def _points(owner: v1.Customer | v1.Contact, at: str) -> None:
     for name in ("emails", "phones"):
         primaries = 0
         for index, point in enumerate(getattr(owner, name)):
-            field = f"{at}.{name}[{index}]"
-            if not point.value or len(point.value) > VALUE_LIMIT_CHARS:
+            if not 0 < len(point.value) <= VALUE_LIMIT_CHARS:
                 raise InvalidArgument(
                     f"a contact point has 1 to {VALUE_LIMIT_CHARS} characters",
-                    field=f"{field}.value",
+                    field=f"{at}.{name}[{index}].value",
                 )
-            _enums(point, ("kind", "verification"), field)
+            if point.kind or point.verification:
+                _enums(point, ("kind", "verification"), f"{at}.{name}[{index}]")
             primaries += point.primary
         if primaries > 1:
             raise InvalidArgument("at most one is primary", field=f"{at}.{name}")

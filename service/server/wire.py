@@ -8,6 +8,7 @@ forms, time zones, messages) is not stored but given out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -40,11 +41,8 @@ _SPECIAL = frozenset(
     {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
 )
 _PLAIN = tuple(f for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
-_EMAIL_OUTPUT = ("normal", "finding")
-_PHONE_OUTPUT = (
-    "normal", "finding", "extension", "region", "type", "time_zones", "national",
-    "international", "tel_uri",
-)  # fmt: skip
+# Never stored; what else the server sets in a contact point, `seal` overwrites.
+_DISPLAY = ("time_zones", "national", "international", "tel_uri")
 
 Owner = v1.Customer | v1.Contact
 AnyPoint = v1.EmailAddress | v1.PhoneNumber
@@ -108,10 +106,8 @@ def _clear_output(customer: v1.Customer) -> None:
     customer.DiscardUnknownFields()
     _clear(customer, OUTPUT_ONLY)
     for owner in _owners(customer):
-        for email in owner.emails:
-            _clear(email, _EMAIL_OUTPUT)
         for phone in owner.phones:
-            _clear(phone, _PHONE_OUTPUT)
+            _clear(phone, _DISPLAY)
 
 
 def _clear(message: Message, names: Iterable[str]) -> None:
@@ -125,18 +121,11 @@ class Records:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def seal(self, card: Card, checked: Sequence[Checked]) -> Sealed:
-        """Encode a card with its normal forms and findings; see `Codec.seal`."""
-        customer = cast(v1.Customer, card.draft)
-        customer.kind = customer.kind or v1.CUSTOMER_KIND_PERSON
-        customer.state = customer.state or v1.CUSTOMER_STATE_ACTIVE
+    def seal(self, cards: Sequence[Card], checked: Iterable[Checked]) -> list[Sealed]:
+        """Encode cards with their normal forms and findings; see `Codec.seal`."""
         results = iter(checked)
-        for owner in _owners(customer):
-            for point in _points(owner):
-                _write_checked(point, next(results))
-        _number_contacts(customer)
-        _dedupe(customer)
-        return _sealed(customer)
+        findings = _Findings()
+        return [_seal(card, list(islice(results, len(card.points))), findings) for card in cards]
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Append what the writer knows: concatenated encodings merge."""
@@ -311,14 +300,61 @@ def contact_result(checked: Checked) -> v1.ContactResult:
     return result
 
 
-def _write_checked(point: Any, checked: Checked) -> None:
+def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
+    customer = cast(v1.Customer, card.draft)
+    customer.kind = customer.kind or v1.CUSTOMER_KIND_PERSON
+    customer.state = customer.state or v1.CUSTOMER_STATE_ACTIVE
+    results = iter(checked)
+    mobiles: list[str] = []
+    for owner in _owners(customer):
+        for email in owner.emails:
+            _write_checked(email, next(results), findings)
+        for phone in owner.phones:
+            found = next(results)
+            _write_checked(phone, found, findings)
+            phone.extension = found.extension
+            phone.region = found.region
+            phone.type = cast(v1.PhoneType.ValueType, found.phone_type or 0)
+            if found.normal and _is_mobile(phone):
+                mobiles.append(found.normal)
+    _number_contacts(customer)
+    _dedupe(customer)
+    # What `_held` would read back, without reading it back.
+    held = Held(
+        archived=customer.state == v1.CUSTOMER_STATE_ARCHIVED,
+        normals=tuple((one.channel, one.normal) for one in checked if one.normal),
+        identities=card.identities,
+        pending=tuple(
+            one.normal.rpartition("@")[2] for one in checked if one.finding.reason in _AWAITED
+        ),
+        mobiles=frozenset(mobiles),
+    )
+    return Sealed(customer.SerializeToString(deterministic=True), held)
+
+
+class _Findings:
+    """Encoded findings of one batch, whose points share most of theirs."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[int, tuple[Finding, bytes]] = {}
+
+    def encode(self, finding: Finding) -> bytes:
+        """Return the encoded message of `finding`."""
+        # By identity, which costs a third of a hash of its fields; kept alive, so never reused.
+        known = self._encoded.get(id(finding))
+        if known is None:
+            message = v1.Finding()
+            _write_finding(message, finding)
+            known = self._encoded[id(finding)] = finding, message.SerializeToString()
+        return known[1]
+
+
+def _write_checked(point: AnyPoint, checked: Checked, findings: _Findings) -> None:
     point.normal = checked.normal
-    point.verification = point.verification or v1.VERIFICATION_UNVERIFIED
-    _write_finding(point.finding, checked.finding)
-    if checked.channel is Channel.PHONE:
-        point.extension = checked.extension
-        point.region = checked.region
-        point.type = checked.phone_type or 0
+    if not point.verification:
+        point.verification = v1.VERIFICATION_UNVERIFIED
+    point.ClearField("finding")
+    point.finding.MergeFromString(findings.encode(checked.finding))
 
 
 def _write_finding(target: v1.Finding, finding: Finding) -> None:
@@ -411,9 +447,12 @@ def _is_mobile(phone: v1.PhoneNumber) -> bool:
     return phone.kind == v1.CONTACT_KIND_MOBILE or phone.type == v1.PHONE_TYPE_MOBILE
 
 
+# A look-up that failed is awaited like one that was deferred: it is tried again.
+_AWAITED = frozenset({int(Reason.PENDING), int(Reason.MAIL_SERVER_UNKNOWN)})
+
+
 def _pending_domain(email: v1.EmailAddress) -> str:
-    # A look-up that failed is awaited like one that was deferred: it is tried again.
-    if email.finding.reason not in (v1.REASON_PENDING, v1.REASON_MAIL_SERVER_UNKNOWN):
+    if email.finding.reason not in _AWAITED:
         return ""
     return email.normal.rpartition("@")[2]
 

@@ -1,0 +1,110 @@
+"""`namesake check`: validity without a server."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Namesake
+
+ADDED = (
+    "email_verdict", "email_reason", "email_normal", "phone_verdict", "phone_reason", "phone_e164",
+    "phone_region", "phone_type",
+)  # fmt: skip
+
+
+def test_values_are_checked_by_their_look(offline: Namesake) -> None:
+    done = offline(
+        "check", "ada@Example.COM", "a..b@example.com", "020 7946 0018", "12",
+        "--no-dns", "--region", "gb", "--json",
+    )  # fmt: skip
+    assert done.status == 0
+    facts = [(line["channel"], line["verdict"], line["normal"]) for line in done.lines]
+    assert facts == [
+        ("EMAIL", "VALID", "ada@example.com"),
+        ("EMAIL", "INVALID", ""),
+        ("PHONE", "VALID", "+442079460018"),
+        ("PHONE", "INVALID", ""),
+    ]
+    assert done.lines[3]["message"] == "Does not match the international phone number format"
+
+
+def test_without_dns_nothing_is_invalid(offline: Namesake) -> None:
+    done = offline("check", "ada@example.com", "--dns-server", "127.0.0.1:9", "--json")
+    assert (done.status, done.lines[0]["verdict"]) == (0, "UNKNOWN")
+
+
+def test_a_list_keeps_its_columns_and_gets_verdicts(offline: Namesake, tmp_path: Path) -> None:
+    source, output = tmp_path / "people.csv", tmp_path / "checked.csv"
+    source.write_text(
+        "Nr;E-Mail;Telefon;Land;Notiz\n"
+        "1;Ada@Example.com;030 123456;Germany;\n"
+        "2;null;020 7946 0018;GB;'x'\n"
+        "3;;;;\n"
+        "4;a@x.org;123\n",
+        encoding="utf-8-sig",
+    )
+    done = offline("check", "--input", str(source), "--output", str(output), "--no-dns")
+    assert done.status == 0
+    assert done.out == ""
+    with output.open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter=";"))
+    assert tuple(rows[0]) == ("Nr", "E-Mail", "Telefon", "Land", "Notiz", *ADDED)
+    assert [row["Nr"] for row in rows] == ["1", "2", "3", "4"]
+    assert rows[0]["email_normal"] == "Ada@example.com"
+    assert (rows[0]["phone_e164"], rows[0]["phone_region"]) == ("+4930123456", "DE")
+    assert (rows[1]["email_verdict"], rows[1]["email_reason"]) == ("INVALID", "EMAIL_SYNTAX")
+    assert (rows[1]["phone_verdict"], rows[1]["phone_type"]) == ("VALID", "FIXED_LINE")
+    assert all(rows[2][name] == "" for name in ADDED)
+    assert rows[3]["phone_reason"] == "PHONE_FORMAT"
+
+
+def test_a_checked_list_is_checked_again_in_place(offline: Namesake) -> None:
+    once = offline("check", "--input", "-", "--output", "-", "--no-dns", stdin="email\na@x.org\n")
+    twice = offline("check", "--input", "-", "--output", "-", "--no-dns", stdin=once.out)
+    assert once.status == 0
+    assert twice.out == once.out
+
+
+def test_columns_are_named_and_a_row_with_too_many_cells_loses_none(offline: Namesake) -> None:
+    table = "contact,other\na@x.org,b@x.org,extra\n"
+    done = offline(
+        "check", "--input", "-", "--output", "-", "--no-dns", "--map", "other=email", stdin=table
+    )
+    (row,) = list(csv.reader(io.StringIO(done.out)))[1:]
+    assert row[:5] == ["a@x.org", "b@x.org", "VALID", "NOT_LOOKED_UP", "b@x.org"]
+    assert row[-1] == "extra"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "status", "message"),
+    [
+        (["check"], "", 2, "give either values"),
+        (["check", "--input", "-"], "", 2, "give either values"),
+        (["check", "--input", "/no/such", "--output", "-"], "", 1, "Cannot open"),
+        (["check", "--input", "-", "--output", "-"], "shoe\n42\n", 1, "--map"),
+        (["check", "--input", "-", "--output", "-", "--map", "x=email"], "a\n", 2, "no column"),
+        (["check", "--input", "-", "--output", "-", "--map", "a=id"], "a\n", 2, "no field"),
+        (["check", "--input", "-", "--output", "-"], "", 1, "no header"),
+        (["check", "x@y.org", "--region", "Narnia"], "", 2, "region"),
+    ],
+)
+def test_wrong_use_says_what_is_wrong(
+    offline: Namesake, arguments: list[str], stdin: str, status: int, message: str
+) -> None:
+    done = offline(*arguments, stdin=stdin)
+    assert done.status == status, done.err
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_check_that_fails_leaves_no_output(offline: Namesake, tmp_path: Path) -> None:
+    source, output = tmp_path / "bad.csv", tmp_path / "out.csv"
+    source.write_bytes(b"email\na@x.org\n\xff\xfe@x.org\n")
+    done = offline("check", "--input", str(source), "--output", str(output), "--no-dns")
+    assert done.status == 1
+    assert "encoding" in done.err
+    assert list(tmp_path.iterdir()) == [source]

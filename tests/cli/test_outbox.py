@@ -1,0 +1,113 @@
+"""Batches of an import on their way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from namesake import v1
+from service.cli.outbox import BATCH_BYTES, BATCH_ROWS, BATCHES_IN_FLIGHT, Batch, Outbox, cut
+from service.errors import InvalidArgument
+from service.transfer.files import Record
+from service.transfer.rows import RowRefused
+
+
+def _rows(count: int, refused: frozenset[int] = frozenset()) -> Iterator[tuple[Record, object]]:
+    for number in range(1, count + 1):
+        bad = RowRefused("bad") if number in refused else None
+        yield Record(number, ("x",)), bad or v1.Customer(id=str(number))
+
+
+def _batches(count: int) -> Iterator[Batch]:
+    for number in range(1, count + 1):
+        yield Batch(number, number, 0, [v1.Customer()], [Record(number, ("x",))])
+
+
+def _numbers(batches: Iterator[Batch], count: int) -> list[int]:
+    return [next(batches).number for _ in range(count)]
+
+
+def test_rows_are_cut_at_the_same_places_whatever_is_refused_between_them() -> None:
+    batches = list(cut(_rows(2 * BATCH_ROWS + 5, frozenset({1, 2, BATCH_ROWS}))))  # type: ignore[arg-type]
+    assert [batch.number for batch in batches] == [1, 2, 3]
+    assert [len(batch.customers) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 2]
+    assert [batch.first_row for batch in batches] == [1, BATCH_ROWS + 1, 2 * BATCH_ROWS + 1]
+    assert sum(len(batch.refused) for batch in batches) == 3
+    for batch in batches:
+        ids = [customer.id for customer in batch.customers]
+        assert ids == [str(record.number) for record in batch.origins]
+
+
+def test_a_file_of_refused_rows_alone_is_cut_too() -> None:
+    everybody = frozenset(range(1, 2 * BATCH_ROWS + 2))
+    batches = list(cut(_rows(2 * BATCH_ROWS + 1, everybody)))  # type: ignore[arg-type]
+    assert [len(batch.refused) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 1]
+    assert not any(batch.customers for batch in batches)
+
+
+def test_a_batch_is_bounded_in_bytes() -> None:
+    big = v1.Customer(comment="x" * (BATCH_BYTES // 3))
+    batches = list(cut((Record(n, ("x",)), big) for n in range(7)))
+    assert [len(batch.customers) for batch in batches] == [2, 2, 2, 1]
+
+
+def test_nothing_is_sent_before_the_server_says_where_the_job_stands() -> None:
+    outbox = Outbox(_batches(3))
+    sent: list[int] = []
+    batches = outbox.open()
+    sender = threading.Thread(target=lambda: sent.extend(b.number for b in batches()))
+    sender.start()
+    assert sent == []
+    outbox.acknowledge(0)
+    sender.join(10)
+    assert sent == [1, 2, 3]
+    assert not outbox.empty
+
+
+def test_few_are_on_their_way_at_a_time() -> None:
+    outbox = Outbox(_batches(100))
+    batches = outbox.open()()
+    outbox.acknowledge(0)
+    assert _numbers(batches, BATCHES_IN_FLIGHT) == list(range(1, BATCHES_IN_FLIGHT + 1))
+    more: list[int] = []
+    waiting = threading.Thread(target=lambda: more.append(next(batches).number))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    assert [batch.number for batch in outbox.acknowledge(1)] == [1]
+    waiting.join(10)
+    assert more == [BATCHES_IN_FLIGHT + 1]
+
+
+def test_a_new_stream_sends_again_what_is_not_durable_and_the_old_one_nothing() -> None:
+    outbox = Outbox(_batches(6))
+    old = outbox.open()()
+    outbox.acknowledge(0)
+    assert _numbers(old, 4) == [1, 2, 3, 4]
+    outbox.acknowledge(1)
+    new = outbox.open()()
+    assert list(old) == []
+    # The second batch became durable although its acknowledgement was lost.
+    assert [batch.number for batch in outbox.acknowledge(2)] == [2]
+    assert [batch.number for batch in new] == [3, 4, 5, 6]
+    outbox.acknowledge(6)
+    assert outbox.empty
+
+
+def test_a_job_that_is_resumed_by_another_process_skips_what_is_durable() -> None:
+    outbox = Outbox(_batches(6))
+    batches = outbox.open()()
+    outbox.acknowledge(4)
+    assert [batch.number for batch in batches] == [5, 6]
+
+
+def test_a_fault_in_the_file_ends_the_stream_after_what_was_read() -> None:
+    def broken() -> Iterator[Batch]:
+        yield from _batches(2)
+        raise InvalidArgument("Line 3")
+
+    outbox = Outbox(broken())
+    batches = outbox.open()()
+    outbox.acknowledge(0)
+    assert [batch.number for batch in batches] == [1, 2]
+    assert isinstance(outbox.fault, InvalidArgument)

@@ -1,0 +1,77 @@
+"""Servers and callers that tests of this folder share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.conftest import Server
+from tests.dns_servers import FaultyDns, Script, knot
+from tests.server.client import Client
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for stories that do not look at the whole account."""
+    server = Server(tmp_path_factory.mktemp("shared") / "data").start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def shared(shared_server: Server) -> Iterator[Client]:
+    """A caller of the shared server."""
+    with shared_server.channel() as channel:
+        yield Client(channel)
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A caller of a server that only this test has."""
+    with server.channel() as channel:
+        yield Client(channel)
+
+
+@pytest.fixture(scope="session")
+def knot_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a knotd that serves `tests.dns_servers.ZONES`."""
+    with knot(tmp_path_factory.mktemp("knot")) as address:
+        yield address
+
+
+RunDns = Callable[[Script], "FaultyDns"]
+
+
+@pytest.fixture
+def faulty_dns() -> Iterator[RunDns]:
+    """Run DNS servers that answer by script; setting `script` changes what they say."""
+    with _loop_in_thread() as loop:
+        running: list[FaultyDns] = []
+
+        def run(script: Script) -> FaultyDns:
+            async def enter() -> FaultyDns:
+                return await FaultyDns(script).__aenter__()
+
+            running.append(asyncio.run_coroutine_threadsafe(enter(), loop).result(10))
+            return running[-1]
+
+        yield run
+        for dns in running:
+            asyncio.run_coroutine_threadsafe(dns.__aexit__(None, None, None), loop).result(10)
+
+
+@contextmanager
+def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
