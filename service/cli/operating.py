@@ -84,7 +84,7 @@ def stats(link: Link) -> None:
         ("account", response.account),
         ("customers", f"{response.customers:,}"),
         ("last change", f"{response.sequence:,}"),
-        ("domains awaited", f"{response.pending_domains:,}"),
+        ("e-mails awaiting DNS", f"{response.pending_emails:,}"),
         ("file", f"{response.file_bytes:,} bytes"),
         ("release", f"{response.version} (format {response.format_version})"),
         ("since", response.start_time.ToDatetime().isoformat(" ", "seconds")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -33,7 +33,6 @@ _TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _CUSTOM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _REGION = re.compile(r"[A-Z]{2}")
 _LISTS = ("addresses", "contacts", "tags", "sources", "campaigns", "groups", "custom_fields")
-_WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 
 
 def check_id(id: str, field: str) -> None:
@@ -74,24 +73,16 @@ def check_shape(customer: v1.Customer, settings: Settings, at: str = "customer")
         raise InvalidArgument(
             f"the card has {size} bytes, at most {settings.customer_limit} are taken", field=at
         )
-    if customer.id:
-        check_id(customer.id, f"{at}.id")
-    _enums(customer, ("kind", "state", "gender"), at)
-    _date(customer, "birth_date", at)
-    _points(customer, at)
-    for index, contact in enumerate(customer.contacts):
-        _points(contact, f"{at}.contacts[{index}]")
-        _preferences(contact, f"{at}.contacts[{index}]")
-    for index, address in enumerate(customer.addresses):
-        _address(address, f"{at}.addresses[{index}]")
-    for index, identity in enumerate(customer.identities):
-        _identity(identity, f"{at}.identities[{index}]")
-    _preferences(customer, at)
-    _custom(customer, at)
-    for name in _WORD_LISTS:
-        if "" in getattr(customer, name):
-            raise InvalidArgument("an entry is empty", field=f"{at}.{name}")
+    _fields(customer, at, _CUSTOMER_CHECKS)
     _texts(customer, size, settings, at)
+
+
+def _fields(message: Message, at: str, checks: Mapping[str, Callable[..., None]]) -> None:
+    # Only what is set is listed: a card leaves most of its fields empty.
+    for descriptor, value in message.ListFields():
+        check = checks.get(descriptor.name)
+        if check is not None:
+            check(value, f"{at}.{descriptor.name}")
 
 
 def check_whole(customer: v1.Customer, settings: Settings, at: str = "customer") -> None:
@@ -167,55 +158,60 @@ def _exclusive(customer: v1.Customer, exclusive: frozenset[str], at: str) -> Non
             )
 
 
-def _points(owner: v1.Customer | v1.Contact, at: str) -> None:
-    for name in ("emails", "phones"):
-        primaries = 0
-        for index, point in enumerate(getattr(owner, name)):
-            if not 0 < len(point.value) <= VALUE_LIMIT_CHARS:
-                raise InvalidArgument(
-                    f"a contact point has 1 to {VALUE_LIMIT_CHARS} characters",
-                    field=f"{at}.{name}[{index}].value",
-                )
-            if point.kind or point.verification:
-                _enums(point, ("kind", "verification"), f"{at}.{name}[{index}]")
-            primaries += point.primary
-        if primaries > 1:
-            raise InvalidArgument("at most one is primary", field=f"{at}.{name}")
+def _points(points: Sequence[v1.EmailAddress | v1.PhoneNumber], field: str) -> None:
+    primaries = 0
+    for index, point in enumerate(points):
+        if not 0 < len(point.value) <= VALUE_LIMIT_CHARS:
+            raise InvalidArgument(
+                f"a contact point has 1 to {VALUE_LIMIT_CHARS} characters",
+                field=f"{field}[{index}].value",
+            )
+        if point.kind or point.verification:
+            _enums(point, ("kind", "verification"), f"{field}[{index}]")
+        primaries += point.primary
+    if primaries > 1:
+        raise InvalidArgument("at most one is primary", field=field)
 
 
-def _address(address: v1.PostalAddress, field: str) -> None:
-    _enums(address, ("kind",), field)
-    _bound(len(address.lines), ADDRESS_LINES_LIMIT, "lines", f"{field}.lines")
-    check_region(address.country, f"{field}.country")
+def _contacts(contacts: Sequence[v1.Contact], field: str) -> None:
+    for index, contact in enumerate(contacts):
+        _fields(contact, f"{field}[{index}]", _CONTACT_CHECKS)
 
 
-def _identity(identity: v1.Identity, field: str) -> None:
-    check_identity(identity.type, identity.value, field)
-    if identity.type in RESERVED_TYPES:
-        raise InvalidArgument(
-            "e-mails, phones and the customer id are identities by themselves",
-            field=f"{field}.type",
-        )
+def _addresses(addresses: Sequence[v1.PostalAddress], field: str) -> None:
+    for index, address in enumerate(addresses):
+        at = f"{field}[{index}]"
+        _enums(address, ("kind",), at)
+        _bound(len(address.lines), ADDRESS_LINES_LIMIT, "lines", f"{at}.lines")
+        check_region(address.country, f"{at}.country")
 
 
-def _preferences(owner: v1.Customer | v1.Contact, at: str) -> None:
-    if not owner.HasField("preferences"):
-        return
-    _enums(owner.preferences, ("preferred_contact",), f"{at}.preferences")
+def _identities(identities: Sequence[v1.Identity], field: str) -> None:
+    for index, identity in enumerate(identities):
+        at = f"{field}[{index}]"
+        check_identity(identity.type, identity.value, at)
+        if identity.type in RESERVED_TYPES:
+            raise InvalidArgument(
+                "e-mails, phones and the customer id are identities by themselves",
+                field=f"{at}.type",
+            )
+
+
+def _preferences(preferences: v1.Preferences, field: str) -> None:
+    _enums(preferences, ("preferred_contact",), field)
     seen = set()
-    for index, preference in enumerate(owner.preferences.channels):
-        field = f"{at}.preferences.channels[{index}]"
-        _enums(preference, ("channel", "consent"), field)
+    for index, preference in enumerate(preferences.channels):
+        at = f"{field}.channels[{index}]"
+        _enums(preference, ("channel", "consent"), at)
         if preference.channel == v1.CHANNEL_UNSPECIFIED:
-            raise InvalidArgument("required", field=f"{field}.channel")
+            raise InvalidArgument("required", field=f"{at}.channel")
         if preference.channel in seen:
-            raise InvalidArgument("another preference has this channel", field=f"{field}.channel")
+            raise InvalidArgument("another preference has this channel", field=f"{at}.channel")
         seen.add(preference.channel)
 
 
-def _custom(customer: v1.Customer, at: str) -> None:
-    for name, value in customer.custom_fields.items():
-        field = f"{at}.custom_fields"
+def _custom(values: Mapping[str, v1.CustomValue], field: str) -> None:
+    for name, value in values.items():
         if not _CUSTOM.fullmatch(name):
             raise InvalidArgument("a custom field's name is [a-z][a-z0-9_]{0,62}", field=field)
         which = value.WhichOneof("value")
@@ -224,19 +220,56 @@ def _custom(customer: v1.Customer, at: str) -> None:
         if which == "number" and not abs(value.number) < float("inf"):
             raise InvalidArgument("NaN and infinities are not taken", field=f"{field}.{name}")
         if which == "date":
-            _date(value, "date", f"{field}.{name}")
+            _date(value.date, f"{field}.{name}.date")
 
 
-def _date(owner: Any, name: str, at: str) -> None:
-    if not owner.HasField(name):
-        return
-    date = getattr(owner, name)
+def _date(date: v1.Date, field: str) -> None:
     good = 0 <= date.year <= 9999 and 0 <= date.month <= 12 and (date.month or not date.day)
     if good and date.day:
         # A day without its year is looked at in a leap year: 29 February is somebody's birthday.
         good = 1 <= date.day <= calendar.monthrange(date.year or 2000, date.month)[1]
     if not good or not (date.year or date.month):
-        raise InvalidArgument("not a date of the calendar", field=f"{at}.{name}")
+        raise InvalidArgument("not a date of the calendar", field=field)
+
+
+def _words(words: Sequence[str], field: str) -> None:
+    if "" in words:
+        raise InvalidArgument("an entry is empty", field=field)
+
+
+def _enum(kind: Any) -> Callable[[int, str], None]:
+    numbers = frozenset(kind.values())
+
+    def check(value: int, field: str) -> None:
+        if value not in numbers:
+            raise InvalidArgument("not a value of this enum", field=field)
+
+    return check
+
+
+_CUSTOMER_CHECKS: dict[str, Callable[..., None]] = {
+    "id": check_id,
+    "kind": _enum(v1.CustomerKind),
+    "state": _enum(v1.CustomerState),
+    "gender": _enum(v1.Gender),
+    "birth_date": _date,
+    "emails": _points,
+    "phones": _points,
+    "addresses": _addresses,
+    "contacts": _contacts,
+    "identities": _identities,
+    "preferences": _preferences,
+    "tags": _words,
+    "sources": _words,
+    "campaigns": _words,
+    "groups": _words,
+    "custom_fields": _custom,
+}
+_CONTACT_CHECKS: dict[str, Callable[..., None]] = {
+    "emails": _points,
+    "phones": _points,
+    "preferences": _preferences,
+}
 
 
 def _enums(message: Message, names: Iterable[str], at: str) -> None:

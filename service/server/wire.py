@@ -93,21 +93,14 @@ def card(customer: v1.Customer, settings: Settings, *, partial: bool = False) ->
     if not partial:
         check_whole(customer, settings)
     named = (customer.id, customer.etag)
-    _clear_output(customer)
+    customer.DiscardUnknownFields()
+    _clear(customer, OUTPUT_ONLY)
     points: list[Point] = []
     for owner in _owners(customer):
         points += [Point(Channel.EMAIL, point.value) for point in owner.emails]
         points += [Point(Channel.PHONE, point.value) for point in owner.phones]
     identities = tuple(Identity(one.type, one.value) for one in customer.identities)
     return Card(customer, *named, tuple(points), identities)
-
-
-def _clear_output(customer: v1.Customer) -> None:
-    customer.DiscardUnknownFields()
-    _clear(customer, OUTPUT_ONLY)
-    for owner in _owners(customer):
-        for phone in owner.phones:
-            _clear(phone, _DISPLAY)
 
 
 def _clear(message: Message, names: Iterable[str]) -> None:
@@ -312,12 +305,14 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
         for phone in owner.phones:
             found = next(results)
             _write_checked(phone, found, findings)
+            _clear(phone, _DISPLAY)
             phone.extension = found.extension
             phone.region = found.region
             phone.type = cast(v1.PhoneType.ValueType, found.phone_type or 0)
             if found.normal and _is_mobile(phone):
                 mobiles.append(found.normal)
-    _number_contacts(customer)
+    if customer.contacts:
+        _number_contacts(customer)
     _dedupe(customer)
     # What `_held` would read back, without reading it back.
     held = Held(

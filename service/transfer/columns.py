@@ -378,7 +378,7 @@ def _cell(row: Row, field: str) -> str:
     if field in _REACHES:
         channel, _ = _REACHES[field]
         reaches = row.emails if channel == "email" else row.phones
-        return "; ".join(r.value for r in reaches if _reach_field(channel, r) == field)
+        return words.points(r.value for r in reaches if _reach_field(channel, r) == field)
     if field.startswith("identity:"):
         # Identities are compared byte by byte, so a second one of a type has no safe separator.
         return next((i.value for i in row.identities if f"identity:{i.type}" == field), "")

@@ -139,15 +139,29 @@ def joined(values: Iterable[str]) -> str:
 
 
 def addresses(text: str) -> tuple[str, ...]:
-    """Split e-mail addresses at ";" or ","; a quoted local part may contain either."""
-    pieces = re.findall(r'(?:"[^"]*"|[^;,\n"]|")+', text)
+    """Split e-mail addresses at ";" or ","; a quoted local part may contain either.
+
+    A ";" at the end says that commas belong to the addresses: broken ones are kept as they are.
+    """
+    separators = ";\\n" if text.rstrip().endswith(";") else ";,\\n"
+    pieces = re.findall(rf'(?:"[^"]*"|[^{separators}"]|")+', text)
     return tuple(piece.strip() for piece in pieces if piece.strip())
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """Split phone numbers at ";", or at a "," before a whole number (not an extension)."""
-    pieces = re.split(r"[;\n]|,(?=(?:[^\d,;]*\d){7})", text)
+    """Split phone numbers at ";", or at a "," before a whole number (not an extension).
+
+    A ";" at the end says that commas belong to the numbers.
+    """
+    comma = "" if text.rstrip().endswith(";") else r"|,(?=(?:[^\d,;]*\d){7})"
+    pieces = re.split(rf"[;\n]{comma}", text)
     return tuple(piece.strip() for piece in pieces if piece.strip())
+
+
+def points(values: Iterable[str]) -> str:
+    """Write e-mails or phones so that `addresses` or `numbers` reads them back."""
+    text = "; ".join(values)
+    return f"{text};" if "," in text else text
 
 
 def full_name(text: str) -> tuple[str, str, str]:

@@ -146,6 +146,9 @@ def test_history_and_watch_tell_what_happened(namesake: Namesake) -> None:
     before = _save(namesake, "--id", _unique())["sequence"]
     _save(namesake, "--id", key)
     _save(namesake, "--id", key, "--title", "Dr")
+    shown = namesake("watch", "--after", str(before), "--until-now").out
+    assert "title: (empty) → Dr" in shown
+    assert "title: (empty) → Dr" in namesake("history", key).out
     assert namesake("delete", key, "--reason", "a test").status == 0
     (deleted,) = namesake("history", key, "--json").lines
     assert (deleted["kind"], deleted["reason"]) == ("CHANGE_KIND_DELETED", "a test")
@@ -155,8 +158,6 @@ def test_history_and_watch_tell_what_happened(namesake: Namesake) -> None:
     assert ours == ["CHANGE_KIND_CREATED", "CHANGE_KIND_UPDATED", "CHANGE_KIND_DELETED"]
     sequences = [int(change["sequence"]) for change in changes]
     assert sequences == list(range(int(before) + 1, int(before) + 1 + len(sequences)))
-    shown = namesake("watch", "--after", str(before), "--until-now").out
-    assert "title: (empty) → Dr" in shown
     assert namesake("watch", "--after", "999999999", "--until-now").status == 1
 
 

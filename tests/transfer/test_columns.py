@@ -129,11 +129,12 @@ def test_a_row_with_too_many_cells_is_refused_and_with_too_few_is_not() -> None:
 
 
 _word = st.from_regex(r"[a-zA-Zа-яß\u4e00-\u4e10][a-z '/.:+-]{0,8}[a-z]", fullmatch=True)
+_point = st.from_regex(r"[a-z0-9+][a-z0-9@., +]{0,12}[a-z0-9,]", fullmatch=True)
 _texts = st.lists(_word, max_size=3, unique=True).map(tuple)
 _dates = st.dates().map(lambda day: PartialDate(day.year, day.month, day.day)) | st.integers(
     1900, 2100
 ).map(PartialDate)
-_reaches = st.lists(st.builds(Reach, _word, st.sampled_from(("", *KINDS))), max_size=4)
+_reaches = st.lists(st.builds(Reach, _point, st.sampled_from(("", *KINDS))), max_size=4)
 _custom = st.dictionaries(
     st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True),
     _word

@@ -70,6 +70,7 @@ def test_lists_of_contact_points_are_split_only_where_a_point_ends() -> None:
     assert words.numbers("+44 20 7946 0018, ext. 12; 020 7946 0019") == (
         "+44 20 7946 0018, ext. 12", "020 7946 0019",
     )  # fmt: skip
+    assert words.addresses("a@x.org,;") == ("a@x.org,",)
     assert words.numbers("020 7946 0018, 020 7946 0019") == ("020 7946 0018", "020 7946 0019")
 
 

@@ -1,0 +1,44 @@
+"""The command: runs the benchmarks, prints tables and writes RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+
+from benchmarks import report, rpc, transfer
+from benchmarks.report import Report
+
+NAMES = ("rpc", "transfer")
+
+
+def main() -> None:
+    """Measure what is asked for; only a full run of everything is worth keeping."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("--only", choices=NAMES, help="one of the two halves")
+    parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
+    options = parser.parse_args()
+    started = perf_counter()
+    reports = [_measure(name, quick=options.quick) for name in NAMES if options.only in (None, name)]
+    report.show(reports)
+    if not options.quick and not options.only:
+        report.write(reports, "python -m benchmarks", perf_counter() - started)
+
+
+def _measure(name: str, *, quick: bool) -> Report:
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="namesake-bench-") as temporary:
+        folder = Path(temporary)
+        if name == "rpc":
+            plan = rpc.QUICK if quick else rpc.FULL
+            return asyncio.run(rpc.measure(folder, plan, console.print))
+        rows = transfer.QUICK if quick else transfer.FULL
+        return asyncio.run(transfer.measure(folder, rows, console.print))
+
+
+if __name__ == "__main__":
+    main()
