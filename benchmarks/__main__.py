@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
     options = parser.parse_args()
     started = perf_counter()
-    reports = [_measure(name, quick=options.quick) for name in NAMES if options.only in (None, name)]
+    reports = [
+        _measure(name, quick=options.quick) for name in NAMES if options.only in (None, name)
+    ]
     report.show(reports)
     if not options.quick and not options.only:
         report.write(reports, "python -m benchmarks", perf_counter() - started)

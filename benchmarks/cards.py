@@ -37,7 +37,7 @@ def domains() -> list[str]:
 
 
 def email(number: int) -> str:
-    """Return the customer's e-mail, the same from the 20 millionth on for nobody."""
+    """Return the customer's e-mail."""
     mixed = number * 2_654_435_761 & 0xFFFF_FFFF
     first, last = _names(number)
     if mixed % 10 < 7:
@@ -70,7 +70,7 @@ def customer(number: int) -> v1.Customer:
 def import_messages(first: int, rows: int, batch_rows: int = 1_000) -> list[bytes]:
     """Return the encoded batches of an import of `rows` customers from number `first` on."""
     numbers = iter(range(first, first + rows))
-    messages = []
+    messages: list[bytes] = []
     while some := list(islice(numbers, batch_rows)):
         batch = v1.ImportBatch(number=len(messages) + 1, customers=map(customer, some))
         messages.append(v1.ImportCustomersRequest(batch=batch).SerializeToString())

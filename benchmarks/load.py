@@ -47,16 +47,15 @@ async def closed_loop(
 
     async def caller() -> None:
         while (began := perf_counter()) < ends:
-            await call(next(requests))
+            if (request := next(requests, None)) is None:
+                raise RuntimeError("too few requests were prepared")
+            await call(request)
             done = perf_counter()
             load.sent += 1
             if counts_from <= done < ends:
                 load.latencies_s.append(done - began)
 
-    try:
-        await asyncio.gather(*(caller() for _ in range(callers)))
-    except RuntimeError as error:  # StopIteration does not leave a coroutine
-        raise RuntimeError("too few requests were prepared") from error
+    await asyncio.gather(*(caller() for _ in range(callers)))
     return load
 
 

@@ -62,6 +62,7 @@ def main() -> None:
         lookup=Lookup.DEFER,
         match_order=(MatchBy.CUSTOMER_ID,) if options.create_all else MATCH_ORDER,
     )
+    _import(messages[:2], terms)  # tables of phone numbers are loaded on first use
     bare = _import(messages, terms)
     _print_timing(bare, options.rows)
     loop = cProfile.Profile()
@@ -97,7 +98,7 @@ async def _run(
         # The hook's first call, in the thread that starts next, makes way for the profiler.
         threading.setprofile(lambda *_: writer.enable())
     index = Index.open(settings.data / "profile", settings, match_key)
-    threading.setprofile(None)  # type: ignore[arg-type]  # the stubs do not know of None
+    threading.setprofile(None)
     registry = Registry(index, validator, Records(settings), settings)
     started = time.perf_counter(), time.thread_time(), time.process_time()
     if loop is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -47,7 +48,7 @@ class Report:
 
 def show(reports: Sequence[Report]) -> None:
     """Print all tables, the targets last."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=110)
     for table in _all_tables(reports):
         shown = RichTable(title=table.title, title_justify="left", caption=table.note)
         shown.caption_justify = "left"

@@ -62,14 +62,15 @@ class Plan:
     """How much is measured."""
 
     customers: int
-    rounds: int
+    turns: int
     seconds: float  # of each run, after the warm-up
     warm_up_s: float
+    paced_turns: int
     paced_s: float
 
 
-FULL = Plan(customers=200_000, rounds=3, seconds=2.0, warm_up_s=0.4, paced_s=5.0)
-QUICK = Plan(customers=10_000, rounds=1, seconds=0.7, warm_up_s=0.2, paced_s=2.0)
+FULL = Plan(customers=200_000, turns=6, seconds=1.0, warm_up_s=0.3, paced_turns=5, paced_s=2.0)
+QUICK = Plan(customers=10_000, turns=2, seconds=0.4, warm_up_s=0.15, paced_turns=2, paced_s=1.0)
 
 
 class Saves:
@@ -84,7 +85,11 @@ class Saves:
         missing = range(self._next, self._next + count - len(self._ready))
         self._next += len(missing)
         self._ready += map(save_request, missing)
-        return iter(self._ready.pop, None)
+        return self._taken()
+
+    def _taken(self) -> Iterator[bytes]:
+        while self._ready:
+            yield self._ready.pop()
 
 
 @dataclass(slots=True)
@@ -181,8 +186,8 @@ async def measure(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Repo
             await _bench(stack, "empty", empty, bare, FIRST_NOBODY),
             await _bench(stack, f"{plan.customers:,} customers", full, bare, 0),
         )
-        for number in range(plan.rounds):
-            tell(f"calls, turn {number + 1} of {plan.rounds}")
+        for number in range(plan.turns):
+            tell(f"calls, turn {number + 1} of {plan.turns}")
             for callers in CALLERS:
                 for bench in benches:
                     await bench.turn(callers, plan)
@@ -209,7 +214,7 @@ async def _warm_dns(stack: AsyncExitStack, server: Serving) -> None:
 async def _sample(stack: AsyncExitStack, server: Serving) -> bytes:
     """Return an encoded answer of a save, for the echo server to give."""
     channel = await _channel(stack, server)
-    answer = await channel.unary_unary(METHODS["save"])(save_request(FIRST_SAVED - 1))
+    answer = await channel.unary_unary(METHODS["save"], None, None)(save_request(FIRST_SAVED - 1))
     assert isinstance(answer, bytes)
     return answer
 
@@ -222,29 +227,66 @@ async def _bench(
     to_service, to_echo = await _channel(stack, service), await _channel(stack, bare)
     calls: dict[str, Call] = {
         # Neither a serialiser nor a parser: bytes go in and come out.
-        kind: (to_echo if kind == "echo" else to_service).unary_unary(METHODS[kind])
+        kind: (to_echo if kind == "echo" else to_service).unary_unary(METHODS[kind], None, None)
         for kind in KINDS
     }
     numbers = [first + number * 7 % PREPARED for number in range(PREPARED)]
-    repeated = {
+    repeated: dict[str, Iterator[bytes]] = {
         "echo": cycle([save_request(number) for number in numbers]),
         "check": cycle([check_request(number) for number in numbers]),
         "resolve": cycle([resolve_request(number) for number in numbers]),
     }
-    return Bench(name, calls, servers, repeated)
+    bench = Bench(name, calls, servers, repeated)
+    await _look(bench)
+    return bench
 
 
-async def _half_load(bench: Bench, plan: Plan) -> list[tuple[str, float, Load]]:
+async def _look(bench: Bench) -> None:
+    """Call each method once and raise where the answer is not what is to be measured."""
+
+    async def call(kind: str) -> bytes:
+        answer = await bench.calls[kind](next(bench.requests(kind, 1)))
+        assert isinstance(answer, bytes)
+        return answer
+
+    saved = v1.SaveCustomerResponse.FromString(await call("save"))
+    points = [*saved.customer.emails, *saved.customer.phones]
+    checked = v1.CheckContactsResponse.FromString(await call("check")).results
+    resolved = v1.ResolveIdentitiesResponse.FromString(await call("resolve")).results
+    found = [len(one.matches) for one in resolved]
+    good = saved.outcome == v1.SAVE_OUTCOME_CREATED and len(points) == 2
+    good &= all(one.finding.verdict == v1.VERDICT_VALID for one in (*points, *checked))
+    if not good or found not in ([0, 0], [1, 1]):
+        raise RuntimeError("a call does not do what is to be measured")
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """The runs of one method at a steady pace."""
+
+    kind: str
+    rate: float
+    loads: list[Load] = field(default_factory=list)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Return the median of the runs' percentiles."""
+        return median(load.percentile_ms(percent) for load in self.loads)
+
+
+async def _half_load(bench: Bench, plan: Plan) -> list[Paced]:
     """Call the check at half of its highest rate, the echo at the same, the save at half its own.
 
     The echo shows what lateness the machine and the load generator add.
     """
     check_rate, save_rate = (bench.rate(kind, CALLERS[-1]) / 2 for kind in ("check", "save"))
-    runs = (("echo", check_rate), ("check", check_rate), ("save", save_rate))
-    return [(kind, rate, await bench.paced(kind, rate, plan)) for kind, rate in runs]
+    runs = [Paced("echo", check_rate), Paced("check", check_rate), Paced("save", save_rate)]
+    for _ in range(plan.paced_turns):
+        for run in runs:
+            run.loads.append(await bench.paced(run.kind, run.rate, plan))
+    return runs
 
 
-def _report(benches: tuple[Bench, ...], paced: list[tuple[str, float, Load]]) -> Report:
+def _report(benches: tuple[Bench, ...], paced: list[Paced]) -> Report:
     rows = [
         _row(bench, kind, callers)
         for callers in CALLERS
@@ -262,11 +304,11 @@ def _report(benches: tuple[Bench, ...], paced: list[tuple[str, float, Load]]) ->
         f"At half load ({benches[-1].name})",
         "Open loop at a steady pace, ms from the intended time of each call. Check and save at "
         "half of their highest rate; echo, at the check's pace, shows what the machine and the "
-        "load generator add.",
+        "load generator add. Medians of the percentiles of several runs.",
         ("call", "calls/s", "p50", "p99", "p99.9"),
         tuple(
-            (kind, f"{rate:,.0f}", *(f"{load.percentile_ms(p):.2f}" for p in (50, 99, 99.9)))
-            for kind, rate, load in paced
+            (run.kind, f"{run.rate:,.0f}", *(f"{run.percentile_ms(p):.2f}" for p in (50, 99, 99.9)))
+            for run in paced
         ),
     )
     return Report((calls, half), _targets(benches, paced))
@@ -286,12 +328,10 @@ def _row(bench: Bench, kind: str, callers: int) -> tuple[str, ...]:
     )
 
 
-def _targets(
-    benches: tuple[Bench, ...], paced: list[tuple[str, float, Load]]
-) -> tuple[Target, ...]:
+def _targets(benches: tuple[Bench, ...], paced: list[Paced]) -> tuple[Target, ...]:
     callers = CALLERS[-1]
     shares = tuple((bench.name, bench.share("save", callers)) for bench in benches)
-    p99_ms = next(load.percentile_ms(99) for kind, _, load in paced if kind == "check")
+    p99_ms = next(run.percentile_ms(99) for run in paced if run.kind == "check")
     saves = (
         Target(
             f"save at {callers} callers, {name}",

@@ -190,6 +190,10 @@ def _show_saved(
     outcome = show.short(v1.SaveOutcome.Name(saved.outcome)).lower()
     show.text(f"{'would be ' if dry_run else ''}{outcome}: {saved.customer.id}")
     show.card(saved.customer)
+    for group in saved.duplicates:  # it is clear who this customer is
+        others = [other for other in group.customers if not other.current]
+        del group.customers[:]
+        group.customers.extend(others)
     show.duplicates(saved.duplicates)
 
 
@@ -273,25 +277,29 @@ def resolve(
         for result in response.results:
             show.json_line(result)
     else:
-        columns = ("type", "value", "normal form", "customer", "match")
-        show.table("", columns, (row for result in response.results for row in _matches(result)))
+        rows = (row for result in response.results for row in _matches(result))
+        show.table("", ("identity", "customer", "note"), rows)
 
 
 def _look(value: str) -> str:
     """Say what a value seems to be: with an @ an e-mail, mostly digits a phone, else an id."""
     if "@" in value:
         return "email"
-    return "phone" if re.fullmatch(r"\+?[\d\s().\-/]{5,}", value) else "customer"
+    number = r"tel:.*|\+?[\d\s().\-/]{5,}"
+    return "phone" if re.fullmatch(number, value) else "customer"
 
 
 def _matches(result: v1.ResolvedIdentity) -> Iterator[Sequence[str]]:
-    asked = (result.identity.type, result.identity.value, result.normal)
+    asked = f"{result.identity.type} {result.identity.value}"
+    if result.normal != result.identity.value:
+        asked = f"{asked}\n{result.normal or '(no normal form)'}"
     if not result.matches:
-        yield *asked, "nobody", ""
+        yield asked, "nobody", ""
     for match in result.matches:
-        yield *asked, match.customer_id, "same" if match.same_normal else "match key"
+        yield asked, match.customer_id, "" if match.same_normal else "by match key"
+        asked = ""
     if result.more:
-        yield *asked, "…", "more"
+        yield asked, "…", "there are more"
 
 
 @remote

@@ -78,7 +78,8 @@ def short(value: str) -> str:
 
 def verdict(finding: v1.Finding) -> tuple[str, str, str]:
     """Return verdict, reason and what there is to say about it."""
-    remarks = [finding.message, finding.detail]
+    message = "" if finding.reason == v1.REASON_ACCEPTED else finding.message
+    remarks = [message, finding.detail]
     if finding.suggested_domain:
         remarks.append(f"did you mean {finding.suggested_domain}?")
     remarks += [short(v1.EmailFlag.Name(flag)).lower().replace("_", " ") for flag in finding.flags]
@@ -97,8 +98,7 @@ def card(customer: v1.Customer) -> None:
     for i, contact in enumerate(customer.contacts):
         points += _points(f"contacts[{i}].", contact.emails, contact.phones)
     if points:
-        columns = ("point", "as given", "normal form", "kind", "verdict", "reason", "remark")
-        table("", columns, points)
+        table("", ("point", "value and normal form", "kind", "verdict", "reason"), points)
 
 
 def display_name(customer: v1.Customer | v1.Contact) -> str:
@@ -150,25 +150,35 @@ def _points(
 
 def _point(point: v1.EmailAddress | v1.PhoneNumber) -> tuple[str, ...]:
     kind = short(v1.ContactKind.Name(point.kind)).lower()
-    return (point.value, point.normal, kind, *verdict(point.finding))
+    value = point.value if point.normal in ("", point.value) else f"{point.value}\n{point.normal}"
+    word, reason, remark = verdict(point.finding)
+    return value, kind, word, f"{reason}: {remark}" if remark else reason
 
 
 def duplicates(groups: Iterable[v1.PointDuplicates]) -> None:
     """Write who else has each contact point."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for group in groups:
-        count = f"{group.count}{'+' if group.count_is_floor else ''}"
+        others = f"{group.count:,}{'+' if group.count_is_floor else ''} others"
+        label = f"{group.field}: {others if group.count != 1 else '1 other'}"
         for other in group.customers:
-            note = "this customer" if other.current else "" if other.same_normal else "match key"
-            state = short(v1.CustomerState.Name(other.state)).lower()
-            rows.append(
-                (group.field, count, other.id, other.display_name, state, other.shared, note)
-            )
+            rows.append((label, other.id, _who(other), _shared(other)))
+            label = ""
     if rows:
-        columns = ("point", "others", "customer", "name", "state", "has", "note")
-        table("Who else has it", columns, rows)
+        table("Who else has it", ("point", "customer", "name", "has"), rows)
     else:
         text("Nobody else has it.")
+
+
+def _who(other: v1.Duplicate) -> str:
+    archived = other.state == v1.CUSTOMER_STATE_ARCHIVED
+    return other.display_name + (" (archived)" if archived else "")
+
+
+def _shared(other: v1.Duplicate) -> str:
+    if other.current:
+        return f"{other.shared} (this customer)"
+    return other.shared if other.same_normal else f"{other.shared} (by match key)"
 
 
 def _console() -> Console:

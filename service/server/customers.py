@@ -20,7 +20,7 @@ from service.index import Change, ChangeKind, HistoryEntry, Snapshot
 from service.server import wire
 from service.server.duplicates import check_batch, find_duplicates
 from service.server.edge import Context, caller
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import PAGE_BYTES, decode_token, encode_token, page_rows
 from service.server.rules import check_identity, check_mask, check_region
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -149,15 +149,17 @@ class CustomerService(v1.CustomerServiceServicer):
     ) -> tuple[list[v1.Customer], int]:
         """Return a page and where the next begins (0 at the end)."""
         page: list[v1.Customer] = []
-        last = 0
+        last = size = 0
         for looked_at, (position, record) in enumerate(scan):
-            if len(page) == rows or looked_at == self._settings.scan_limit_rows:
+            is_full = len(page) == rows or size >= PAGE_BYTES
+            if is_full or looked_at == self._settings.scan_limit_rows:
                 return page, last
             last = position
             if record is not None:
                 customer = v1.Customer.FromString(record)
                 if _STATES[keep] in (None, customer.state):
                     page.append(wire.dress(customer))
+                    size += len(record)
         return page, 0
 
     async def DeleteCustomer(  # noqa: N802
@@ -213,13 +215,17 @@ class CustomerService(v1.CustomerServiceServicer):
             if row is None:
                 raise NotFound("there is no customer with this id", field="id")
             entries = _history(snapshot, row, before, rows + 1)
-            for entry in entries[:rows]:
+            size = 0
+            for entry in entries:
+                if len(answer.changes) == rows or size >= PAGE_BYTES:
+                    last = answer.changes[-1].sequence
+                    answer.next_page_token = encode_token(_HISTORY_TOKEN, last)
+                    break
                 change = answer.changes.add()
                 _write_change(change, entry, request.id)
                 if entry.kind is ChangeKind.CREATED:
                     change.after.CopyFrom(_first_card(snapshot, row))
-        if len(entries) > rows:
-            answer.next_page_token = encode_token(_HISTORY_TOKEN, entries[rows - 1].sequence)
+                size += len(entry.diff)
         return answer
 
     async def WatchChanges(  # noqa: N802
@@ -375,7 +381,10 @@ def _watched(
 ) -> v1.WatchChangesResponse:
     answer = v1.WatchChangesResponse()
     wanted = frozenset(request.kinds)
+    size = 0
     for event in events:
+        if size >= PAGE_BYTES:
+            break  # the rest goes into the next message
         answer.sequence = event.sequence
         if wanted and int(event.kind) not in wanted:
             continue
@@ -389,4 +398,5 @@ def _watched(
             _write_change(watched.change, lost, event.id)
         if request.include_customer and (record := snapshot.record(event.row)) is not None:
             watched.customer.CopyFrom(wire.dressed(record))
+        size += watched.ByteSize()
     return answer
