@@ -39,6 +39,7 @@ class Serving:
 @contextmanager
 def namesake(data: Path, *flags: str) -> Iterator[Serving]:
     """Run the service with one worker over a folder, without DNS unless a flag says."""
+    data.parent.mkdir(exist_ok=True)
     server = Server(data, flags).start()
     assert server.process is not None
     try:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -66,10 +68,13 @@ def check(
       namesake check ada@gmial.com '+44 20 7946 0018'
       namesake check --input people.csv --output checked.csv --map Mail=email --region DE
     """
-    with reported():
+    # DNS verdicts of a check by hand are kept while it runs, and leave no folder behind.
+    with reported(), TemporaryDirectory(prefix="namesake-check-") as folder:
         if bool(values) == bool(source) or bool(source) != bool(output):
             raise typer.BadParameter("give either values, or --input with --output")
-        given: dict[str, Any] = {"dns_servers": tuple(dns_server)} if dns_server else {}
+        given: dict[str, Any] = {"data": Path(folder)}
+        if dns_server:
+            given["dns_servers"] = tuple(dns_server)
         if region:
             given["default_region"] = region.upper()
         if source:

@@ -144,7 +144,11 @@ def explain(error: grpc.RpcError, server: str) -> str:
         return _line(code.name, "", message)
     if "andshake" in message or "SSL" in message:
         return f"No TLS connection to {server}: check --ca and the server's name"
-    return f"No server answers at {server}; start one with: namesake serve --address {server}"
+    # A server that wants TLS looks the same to a client that does not speak it.
+    return (
+        f"No server answers at {server}; start one with: namesake serve --address {server} "
+        "(if it uses TLS, name its roots with --ca)"
+    )
 
 
 def _details(error: grpc.RpcError) -> tuple[str, list[tuple[str, str]]]:

@@ -45,7 +45,7 @@ class AdminService(v1.AdminServiceServicer):
                 pending_emails=snapshot.entries("pending"),
                 file_bytes=stats.file_bytes,
                 map_bytes=stats.map_bytes,
-                counters={name: int(one) for name, one in asdict(self._validator.stats()).items()},
+                counters=self._counters(),
                 start_time=wire.timestamp(self._started_us),
                 version=version("namesake-crm"),
                 format_version=FORMAT_VERSION,
@@ -53,6 +53,9 @@ class AdminService(v1.AdminServiceServicer):
         for name, table in stats.tables.items():
             answer.tables.add(name=name, entries=table.entries, bytes=table.bytes)
         return answer
+
+    def _counters(self) -> dict[str, int]:
+        return {f"dns_{name}": int(one) for name, one in asdict(self._validator.stats()).items()}
 
     async def BackUp(  # noqa: N802
         self, request: v1.BackUpRequest, context: Context

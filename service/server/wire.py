@@ -95,10 +95,12 @@ def card(customer: v1.Customer, settings: Settings, *, partial: bool = False) ->
     named = (customer.id, customer.etag)
     customer.DiscardUnknownFields()
     _clear(customer, OUTPUT_ONLY)
+    # People write their phone as it is dialled where they live.
+    region = customer.addresses[0].country if customer.addresses else ""
     points: list[Point] = []
     for owner in _owners(customer):
         points += [Point(Channel.EMAIL, point.value) for point in owner.emails]
-        points += [Point(Channel.PHONE, point.value) for point in owner.phones]
+        points += [Point(Channel.PHONE, point.value, region) for point in owner.phones]
     identities = tuple(Identity(one.type, one.value) for one in customer.identities)
     return Card(customer, *named, tuple(points), identities)
 

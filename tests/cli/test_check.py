@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Namesake
+from tests.cli.conftest import COMMAND, Namesake
 
 ADDED = (
     "email_verdict", "email_reason", "email_normal", "phone_verdict", "phone_reason", "phone_e164",
@@ -35,6 +37,13 @@ def test_values_are_checked_by_their_look(offline: Namesake) -> None:
 def test_without_dns_nothing_is_invalid(offline: Namesake) -> None:
     done = offline("check", "ada@example.com", "--dns-server", "127.0.0.1:9", "--json")
     assert (done.status, done.lines[0]["verdict"]) == (0, "UNKNOWN")
+
+
+def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = (*COMMAND, "check", "ada@example.com", "--dns-server", "127.0.0.1:9")
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_list_keeps_its_columns_and_gets_verdicts(offline: Namesake, tmp_path: Path) -> None:
