@@ -36,7 +36,10 @@ class BuildProto(Command):
         well_known = importlib.resources.files("grpc_tools") / "_proto"
         protos = [str(path) for path in sorted(ROOT.glob("namesake/v1/*.proto"))]
         outputs = (
-            f"--{kind}_out={ROOT}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")
+            f"--python_out={ROOT}",
+            f"--grpc_python_out={ROOT}",
+            f"--mypy_out=quiet:{ROOT}",
+            f"--mypy_grpc_out=quiet:{ROOT}",
         )
         # The mypy plugins are commands of the environment that runs this, on its PATH or not.
         os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])

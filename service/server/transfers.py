@@ -201,7 +201,9 @@ def _drained(queue: asyncio.Queue[asyncio.Task[Batch] | None]) -> list[asyncio.T
 def _match_order(settings: v1.ImportSettings) -> tuple[MatchBy, ...]:
     if settings.create_all:
         if settings.match_order:
-            raise InvalidArgument("nothing is matched with create_all", field="match_order")
+            raise InvalidArgument(
+                "nothing is matched with create_all", field="settings.match_order"
+            )
         return (MatchBy.CUSTOMER_ID,)
     order: Iterable[int] = settings.match_order or _MATCH_ORDER
     try:
