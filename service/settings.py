@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     batch_limit_rows: int = Field(5_000, ge=1, description="Rows of a batch, unary or streamed")
     page_default_rows: int = Field(50, ge=1, description="Rows of a page nobody sized")
     page_limit_rows: int = Field(1_000, ge=1, description="Largest page")
+    page_limit_bytes: int = Field(
+        2 << 20, ge=1 << 16, description="Answers are cut at this; clients take 4 MiB by default"
+    )
     duplicate_page_rows: int = Field(5, ge=1, description="Others shown per contact point")
     count_limit_rows: int = Field(
         10_000, ge=1, description="Duplicates of one point are counted up to this, then it is said"

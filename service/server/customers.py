@@ -10,6 +10,7 @@ from namesake import v1
 from service.core.model import Channel, Lookup, Point
 from service.errors import (
     InvalidArgument,
+    LimitExceeded,
     NotFound,
     SequenceUnavailable,
     ShuttingDown,
@@ -20,7 +21,7 @@ from service.index import Change, ChangeKind, HistoryEntry, Snapshot
 from service.server import wire
 from service.server.duplicates import check_batch, find_duplicates
 from service.server.edge import Context, caller
-from service.server.pages import PAGE_BYTES, decode_token, encode_token, page_rows
+from service.server.pages import decode_token, encode_token, page_rows
 from service.server.rules import check_identity, check_mask, check_region
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -119,10 +120,16 @@ class CustomerService(v1.CustomerServiceServicer):
         """Return many customers, following redirects."""
         check_batch(request.ids, self._settings.page_limit_rows, "ids")
         answer = v1.BatchGetCustomersResponse()
+        size = 0
         with caller().account.index.snapshot() as snapshot:
             for id in request.ids:
                 result = answer.results.add(id=id)
                 if (record := _record(snapshot, id)) is not None:
+                    size += len(record)
+                    if size > self._settings.page_limit_bytes:
+                        raise LimitExceeded(
+                            "these cards are too large for one answer; ask for fewer"
+                        )
                     result.customer.CopyFrom(wire.dressed(record))
         return answer
 
@@ -217,7 +224,7 @@ class CustomerService(v1.CustomerServiceServicer):
             entries = _history(snapshot, row, before, rows + 1)
             size = 0
             for entry in entries:
-                if len(answer.changes) == rows or size >= PAGE_BYTES:
+                if len(answer.changes) == rows or size >= self._settings.page_limit_bytes:
                     last = answer.changes[-1].sequence
                     answer.next_page_token = encode_token(_HISTORY_TOKEN, last)
                     break
@@ -248,7 +255,7 @@ class CustomerService(v1.CustomerServiceServicer):
                 events = snapshot.changes(after, WATCH_STEP_ROWS)
                 if request.until_now:
                     events = [event for event in events if event.sequence <= newest]
-                answer = _watched(snapshot, events, request)
+                answer = _watched(snapshot, events, request, self._settings.page_limit_bytes)
             if events:
                 after = answer.sequence
                 yield answer
@@ -377,13 +384,13 @@ def _write_change(change: v1.Change, entry: HistoryEntry, id: str) -> None:
 
 
 def _watched(
-    snapshot: Snapshot, events: Sequence[Change], request: v1.WatchChangesRequest
+    snapshot: Snapshot, events: Sequence[Change], request: v1.WatchChangesRequest, limit_bytes: int
 ) -> v1.WatchChangesResponse:
     answer = v1.WatchChangesResponse()
     wanted = frozenset(request.kinds)
     size = 0
     for event in events:
-        if size >= PAGE_BYTES:
+        if size >= self._settings.page_limit_bytes:
             break  # the rest goes into the next message
         answer.sequence = event.sequence
         if wanted and int(event.kind) not in wanted:

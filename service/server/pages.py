@@ -9,9 +9,6 @@ import struct
 from service.errors import InvalidArgument
 from service.settings import Settings
 
-# Rows of a page are bounded, and their bytes too: well under the 4 MiB that clients take by default.
-PAGE_BYTES = 1 << 20
-
 _HEAD = struct.Struct(">BQ")
 
 
