@@ -158,7 +158,7 @@ class CustomerService(v1.CustomerServiceServicer):
         page: list[v1.Customer] = []
         last = size = 0
         for looked_at, (position, record) in enumerate(scan):
-            is_full = len(page) == rows or size >= PAGE_BYTES
+            is_full = len(page) == rows or size >= self._settings.page_limit_bytes
             if is_full or looked_at == self._settings.scan_limit_rows:
                 return page, last
             last = position
@@ -390,7 +390,7 @@ def _watched(
     wanted = frozenset(request.kinds)
     size = 0
     for event in events:
-        if size >= self._settings.page_limit_bytes:
+        if size >= limit_bytes:
             break  # the rest goes into the next message
         answer.sequence = event.sequence
         if wanted and int(event.kind) not in wanted:
