@@ -11,6 +11,7 @@ from time import perf_counter
 from rich.console import Console
 
 from benchmarks import report, rpc, transfer
+from benchmarks.processes import Others
 from benchmarks.report import Report
 
 NAMES = ("rpc", "transfer")
@@ -22,13 +23,14 @@ def main() -> None:
     parser.add_argument("--only", choices=NAMES, help="one of the two halves")
     parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
     options = parser.parse_args()
-    started = perf_counter()
+    started, others = perf_counter(), Others()
     reports = [
         _measure(name, quick=options.quick) for name in NAMES if options.only in (None, name)
     ]
-    report.show(reports)
+    report.show(reports, others.share())
     if not options.quick and not options.only:
-        report.write(reports, "python -m benchmarks", perf_counter() - started)
+        seconds = perf_counter() - started
+        report.write(reports, "python -m benchmarks", seconds, others.share())
 
 
 def _measure(name: str, *, quick: bool) -> Report:

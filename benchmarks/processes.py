@@ -9,10 +9,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from tests.conftest import Server
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Others:
+    """How much of the machine went to processes that are not ours, since this was made.
+
+    Ours are this one and its children that have ended.
+    """
+
+    def __init__(self) -> None:
+        self._start_s = perf_counter()
+        self._start_used_s = self._used_s()
+
+    def share(self) -> float:
+        """Return the share of all cores' time, the hypervisor's guests included."""
+        cores_s = (perf_counter() - self._start_s) * (os.cpu_count() or 1)
+        return max(0.0, (self._used_s() - self._start_used_s) / cores_s)
+
+    def _used_s(self) -> float:
+        # cpu: user, nice, system, idle, iowait, irq, softirq, steal …
+        ticks = [int(text) for text in Path("/proc/stat").read_text().split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / _TICKS - sum(os.times()[:4])
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Report:
     targets: tuple[Target, ...]
 
 
-def show(reports: Sequence[Report]) -> None:
+def show(reports: Sequence[Report], others: float) -> None:
     """Print all tables, the targets last."""
     console = Console() if sys.stdout.isatty() else Console(width=110)
     for table in _all_tables(reports):
@@ -57,15 +57,18 @@ def show(reports: Sequence[Report]) -> None:
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
+    console.print(f"Other processes took {others:.0%} of the processors' time meanwhile.")
 
 
-def write(reports: Sequence[Report], command: str, seconds: float) -> None:
+def write(reports: Sequence[Report], command: str, seconds: float, others: float) -> None:
     """Write RESULTS.md."""
     parts = [
         "# Benchmark results",
         f"Written by `make bench` (`{command}`) on {datetime.date.today():%d %B %Y}, "
         f"in {seconds / 60:.1f} minutes. Ratios are of figures of the same run; figures by "
-        "themselves belong to the machine.",
+        "themselves belong to the machine. Of the processors' time meanwhile, "
+        f"{others:.0%} went to processes that had nothing to do with it; the more, the less do "
+        "latencies mean, above all the highest.",
         _machine(),
         *(_markdown(table) for table in _all_tables(reports)),
     ]

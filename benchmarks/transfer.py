@@ -12,8 +12,7 @@ What is measured:
   back first, and put into a fresh environment with the same flags: for every 1,000 rows one
   `putmulti` per sub-database (rows, changes and history appended, as the service does), a durable
   commit for every 4,000 rows, which is the service's group. No decision, encoding or check.
-- export: one ExportCustomers stream of all customers and fields; once with the messages left
-  encoded in the client, and once parsed.
+- export: one ExportCustomers stream of all customers and fields, parsed in the client.
 - raw read: the values of the sub-database of customers, through a cursor.
 
 Each round does all of these in turn; figures are medians over the rounds, ratios the medians of
@@ -73,7 +72,6 @@ class Round:
     created: float
     raw_write: float
     exported: float
-    parsed: float
     raw_read: float
     commits: int
     peak_mib: float
@@ -95,10 +93,7 @@ async def _round(folder: Path, messages: Sequence[bytes], rows: int) -> Round:
         created_s = await import_all(server.address, messages, create_all=True)
     with processes.namesake(folder / "matched") as server:
         matched_s = await import_all(server.address, messages)
-        exports_s = [
-            [await _export(server.address, rows, parse=parse) for parse in (False, True)]
-            for _ in range(REPEATS)
-        ]
+        exports_s = [await _export(server.address, rows) for _ in range(REPEATS)]
         peak_mib, own_mib = server.memory_mib("VmHWM"), server.memory_mib("RssAnon")
     index = folder / "matched" / ACCOUNT
     batches, commits = _read_back(index, rows)
@@ -106,8 +101,7 @@ async def _round(folder: Path, messages: Sequence[bytes], rows: int) -> Round:
         matched=rows / matched_s,
         created=rows / created_s,
         raw_write=rows / _raw_write(folder / "raw", batches),
-        exported=rows / median(encoded_s for encoded_s, _ in exports_s),
-        parsed=rows / median(parsed_s for _, parsed_s in exports_s),
+        exported=rows / median(exports_s),
         raw_read=rows / median(_raw_read(index, rows) for _ in range(REPEATS)),
         commits=commits,
         peak_mib=peak_mib,
@@ -140,7 +134,7 @@ async def import_all(address: str, messages: Sequence[bytes], *, create_all: boo
     return seconds
 
 
-async def _export(address: str, rows: int, *, parse: bool) -> float:
+async def _export(address: str, rows: int) -> float:
     """Export everything; return the seconds until the stream ended."""
     request = v1.ExportCustomersRequest().SerializeToString()
     async with grpc.aio.insecure_channel(
@@ -148,14 +142,12 @@ async def _export(address: str, rows: int, *, parse: bool) -> float:
     ) as channel:
         await channel.channel_ready()
         started = perf_counter()
-        found, message = 0, b""
+        found = 0
         async for message in channel.unary_stream(EXPORT_METHOD, None, None)(request):
-            if parse:
-                found += len(v1.ExportCustomersResponse.FromString(message).customers)
+            found += len(v1.ExportCustomersResponse.FromString(message).customers)
         seconds = perf_counter() - started
-    total = found if parse else v1.ExportCustomersResponse.FromString(message).total
-    if total != rows:
-        raise RuntimeError(f"{total} customers were exported, not {rows}")
+    if found != rows:
+        raise RuntimeError(f"{found} customers were exported, not {rows}")
     return seconds
 
 
@@ -261,8 +253,7 @@ def _report(rounds: Sequence[Round], plan: Plan) -> Report:
             ("import, each row matched", "matched", "raw_write"),
             ("import, create_all", "created", "raw_write"),
             ("raw read", "raw_read", "raw_read"),
-            ("export, left encoded", "exported", "raw_read"),
-            ("export, parsed in the client", "parsed", "raw_read"),
+            ("export", "exported", "raw_read"),
         )
         for what, name, of in shown:
             yield what, f"{middle(name):,.0f}", f"{share(name, of):.1%}"

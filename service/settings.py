@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
 
     settle_batch_domains: int = Field(
-        500, ge=1, description="Waiting domains looked up together in the background"
+        100, ge=1, description="Waiting domains looked up together in the background"
     )
     settle_batch_rows: int = Field(
         500, ge=1, description="Rows rewritten in one commit: longer ones delay card saves"

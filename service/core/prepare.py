@@ -17,7 +17,7 @@ from typing import Final
 import email_validator
 import phonenumbers
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
-from phonenumbers import PhoneNumberFormat
+from phonenumbers import PhoneNumber, PhoneNumberFormat
 
 from service.core.model import Channel, PhoneType, Reason
 from service.core.plans import locate, plain_international
@@ -253,18 +253,41 @@ def phone_display(e164: str, extension: str = "") -> PhoneDisplay:
     """
     from phonenumbers.timezone import time_zones_for_number  # its table is loaded on first use
 
-    try:
-        number = phonenumbers.parse(e164, None)
-    except phonenumbers.NumberParseException:
-        raise InvalidArgument("not an international phone number", field="e164") from None
-    number.extension = extension or None
+    number = _number_of(e164)
     zones = time_zones_for_number(number)
+    grouped = phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
+    tel_uri = f"tel:{_hyphenated(grouped)}"
+    if extension:
+        number.extension = extension
+        grouped = phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
+        tel_uri = f"{tel_uri};ext={extension}"
     return PhoneDisplay(
         national=phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL),
-        international=phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL),
-        tel_uri=phonenumbers.format_number(number, PhoneNumberFormat.RFC3966),
+        international=grouped,
+        tel_uri=tel_uri,
         time_zones=tuple(zone for zone in zones if zone != "Etc/Unknown"),
     )
+
+
+def _number_of(e164: str) -> PhoneNumber:
+    # A normal form needs no parsing but for a leading zero, which is the number's or a prefix.
+    split = plain_international(e164[1:]) if _E164.fullmatch(e164) else None
+    if split is not None:
+        return PhoneNumber(country_code=split[0], national_number=int(split[1]))
+    try:
+        return phonenumbers.parse(e164, None)
+    except phonenumbers.NumberParseException:
+        raise InvalidArgument("not an international phone number", field="e164") from None
+
+
+_E164: Final = re.compile(r"\+[0-9]+")
+_SEPARATORS: Final = re.compile(r"[^0-9+]+")
+
+
+def _hyphenated(grouped: str) -> str:
+    """Return a number with one hyphen between its groups (RFC 3966, visual separators)."""
+    country, _, national = grouped.partition(" ")
+    return f"{country}-{_SEPARATORS.sub('-', _SEPARATORS.sub('', national[:1]) + national[1:])}"
 
 
 # Match keys

@@ -58,6 +58,7 @@ class Settler:
         self._codec = codec
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        self._after = ""  # the last domain that was looked up in this round
 
     def start(self) -> None:
         """Begin to settle."""
@@ -84,22 +85,28 @@ class Settler:
             await asyncio.sleep(pause_s)
 
     async def round(self) -> tuple[int, int]:
-        """Look every waiting domain up once; return how many were settled, and how many wait."""
+        """Look every waiting domain up once; return how many were settled, and how many wait.
+
+        Stops at the first batch of which none could be looked up, for the DNS is away then; the
+        next round goes on behind it, so that domains nobody answers for hold up no others.
+        """
         settled = waiting = 0
-        after = ""
-        while domains := self._waiting(after):
+        while domains := self._waiting():
             verdicts = await self._validator.resolve(domains)
             known = {name: verdict for name, verdict in verdicts.items() if verdict.known}
             for domain, verdict in known.items():
                 await self._settle(domain, self._validator.domain_finding(domain, verdict))
             settled += len(known)
             waiting += len(domains) - len(known)
-            after = domains[-1]
+            self._after = domains[-1]
+            if not known:
+                return settled, waiting
+        self._after = ""
         return settled, waiting
 
-    def _waiting(self, after: str) -> list[str]:
+    def _waiting(self) -> list[str]:
         with self._index.snapshot() as snapshot:
-            return snapshot.pending_domains(after, self._settings.settle_batch_domains)
+            return snapshot.pending_domains(self._after, self._settings.settle_batch_domains)
 
     async def _settle(self, domain: str, finding: Finding) -> None:
         while rows := self._rows(domain):

@@ -93,6 +93,8 @@ def _config(name: str, table: object, settings: Settings) -> AccountConfig:
             raise InvalidArgument(
                 "not a SHA-256 digest in hex", field=f"accounts.{name}.tokens.{actor}"
             )
+    if len(set(tokens.values())) < len(tokens):
+        raise InvalidArgument("the same token stands twice", field=f"accounts.{name}.tokens")
     return AccountConfig(name, region, {digest: actor for actor, digest in tokens.items()})
 
 

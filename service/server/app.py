@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from typing import cast
 
 import grpc
 import structlog
@@ -201,14 +202,22 @@ class Worker:
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         if self._settings.metrics_address is not None:
-            host, first_port = split_address(self._settings.metrics_address)
-            start_http_server(first_port + number, host)
+            self._show_metrics(self._settings.metrics_address, number)
         return port
+
+    def _show_metrics(self, address: str, number: int) -> None:
+        host, first_port = split_address(address)
+        try:
+            start_http_server(first_port + number, host)
+        except (OSError, OverflowError) as error:
+            raise InvalidArgument(
+                f"cannot listen on {join_address(host, first_port + number)}: {error}",
+                field="metrics_address",
+            ) from error
 
     def _build(self) -> grpc.aio.Server:
         settings, validator = self._settings, self._validator
         server = grpc.aio.server(
-            interceptors=[Edge(self._accounts)],
             maximum_concurrent_rpcs=settings.concurrent_rpcs,
             options=[
                 # One worker alone must not share its port with a stranger.
@@ -217,13 +226,15 @@ class Worker:
                 ("grpc.max_send_message_length", settings.message_limit),
             ],
         )
+        # To the generated code it is the server.
+        edge = cast(grpc.aio.Server, Edge(server, self._accounts))
         v1.add_CustomerServiceServicer_to_server(
-            CustomerService(validator, settings, self._stopping), server
+            CustomerService(validator, settings, self._stopping), edge
         )
-        v1.add_ValidationServiceServicer_to_server(ValidationService(validator, settings), server)
-        v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), server)
-        v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), server)
-        v1.add_AdminServiceServicer_to_server(AdminService(validator, settings), server)
+        v1.add_ValidationServiceServicer_to_server(ValidationService(validator, settings), edge)
+        v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), edge)
+        v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), edge)
+        v1.add_AdminServiceServicer_to_server(AdminService(validator, settings), edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server

@@ -1,13 +1,13 @@
 """Where a call enters: decoding, credentials, errors to status, metrics.
 
-One interceptor wraps each method of `namesake.v1`. Health and reflection pass untouched.
+Each method of `namesake.v1` is wrapped when its service is added. Health and reflection are not.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -51,34 +51,40 @@ def caller() -> Caller:
     return _caller.get()
 
 
-class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Wraps every method of this API."""
+class Edge:
+    """Stands in for the server when services are added to it, and wraps their methods.
 
-    def __init__(self, accounts: Accounts) -> None:
+    Done once per method: an interceptor of grpc.aio would do it anew for every call.
+    """
+
+    def __init__(self, server: grpc.aio.Server, accounts: Accounts) -> None:
+        self._server = server
         self._accounts = accounts
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Return the method's handler, wrapped."""
-        handler = await continuation(handler_call_details)
-        method: str = handler_call_details.method
-        if handler is None or not method.startswith("/namesake.v1."):
-            return handler
+    def add_generic_rpc_handlers(self, handlers: Sequence[Handler]) -> None:
+        """Take the first half of what generated code says; the second half says it all again."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Handler]) -> None:
+        """Add a service's methods to the server, wrapped."""
+        wrapped = {
+            name: self._wrapped(handler, f"/{service}/{name}") for name, handler in handlers.items()
+        }
+        handler = grpc.method_handlers_generic_handler(service, wrapped)
+        self._server.add_generic_rpc_handlers((handler,))
+
+    def _wrapped(self, handler: Handler, method: str) -> Handler:
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler, method), None, encode)
+            unary = self._unary(handler, method)
+            return grpc.unary_unary_rpc_method_handler(unary, None, encode)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(handler, method, handler.unary_stream, _decode), None, encode
-            )
-        return grpc.stream_stream_rpc_method_handler(
-            self._stream(handler, method, handler.stream_stream, _decode_all), None, encode
-        )
+            stream = self._stream(handler, method, handler.unary_stream, _decode)
+            return grpc.unary_stream_rpc_method_handler(stream, None, encode)
+        stream = self._stream(handler, method, handler.stream_stream, _decode_all)
+        return grpc.stream_stream_rpc_method_handler(stream, None, encode)
 
     def _unary(self, handler: Handler, method: str) -> Callable[[bytes, Context], Awaitable[Any]]:
         seconds = SECONDS.labels(method)
+        done = RPCS.labels(method, "OK")
         serve = handler.unary_unary
         parse = handler.request_deserializer
 
@@ -90,7 +96,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
             except Exception as error:  # noqa: BLE001  every fault becomes a status
                 await _abort(context, method, error)
             seconds.observe(time.perf_counter() - started)
-            RPCS.labels(method, "OK").inc()
+            done.inc()
             return answer
 
         return unary

@@ -9,6 +9,8 @@ import struct
 from service.errors import InvalidArgument
 from service.settings import Settings
 
+POSITION_LIMIT = (1 << 64) - 2  # what follows the last position is still a key
+
 _HEAD = struct.Struct(">BQ")
 
 
@@ -39,6 +41,6 @@ def decode_token(token: str, listing: int, field: str = "page_token") -> tuple[i
         extra = packed[_HEAD.size :].decode()
     except (binascii.Error, struct.error, ValueError) as error:
         raise InvalidArgument("not a token that this method gave out", field=field) from error
-    if of != listing:
+    if of != listing or position > POSITION_LIMIT:
         raise InvalidArgument("a token of another method, order or filter", field=field)
     return position, extra

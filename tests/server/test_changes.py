@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import grpc
@@ -99,7 +100,7 @@ def test_the_actor_is_bounded_and_printable(client: Client) -> None:
 def test_history_of_nobody_is_not_found(client: Client) -> None:
     """Unlike that of a deleted customer."""
     for id in ("nobody", ""):
-        refused = refusal(lambda id=id: client.history(id))  # type: ignore[misc]
+        refused = refusal(partial(client.history, id))
         assert refused.short == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "id")
 
 
@@ -171,7 +172,7 @@ def test_a_watcher_sees_changes_as_they_happen(client: Client) -> None:
     """Without until_now the stream goes on: first what was there, then what comes."""
     some_changes(client)
     seen: list[v1.WatchedChange] = []
-    stream = client.customers.WatchChanges(v1.WatchChangesRequest())
+    stream = client.watch()
     follower = threading.Thread(target=follow, args=(stream, seen))
     follower.start()
     wait_until(lambda: len(seen) == 9)
@@ -188,12 +189,11 @@ def follow(stream: Iterator[v1.WatchChangesResponse], seen: list[v1.WatchedChang
         for answer in stream:
             seen.extend(answer.changes)
     except grpc.RpcError as error:
-        assert error.code() == grpc.StatusCode.CANCELLED
+        if error.code() != grpc.StatusCode.CANCELLED:
+            raise
 
 
-def test_big_customers_fit_the_messages_of_every_listing(
-    server: Server, client: Client
-) -> None:
+def test_big_customers_fit_the_messages_of_every_listing(server: Server, client: Client) -> None:
     """Bounds of rows alone would make messages that no client takes: bytes are bounded too."""
     batch = [
         person(id=f"c{number}", tags=[f"{number}-{part}" + "é" * 4_900 for part in range(6)])

@@ -80,7 +80,7 @@ def test_reflection_lists_and_describes_the_services(shared: Client) -> None:
 def test_unknown_methods_are_unimplemented(shared: Client) -> None:
     """Within the service and outside of it."""
     for name in ("/namesake.v1.CustomerService/Nonsense", "/other.Service/Get"):
-        method = shared.channel.unary_unary(name)
+        method = shared.bytes.unary_unary(name)
         assert refusal(partial(method, b"", timeout=10)).code == grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -129,7 +129,7 @@ def test_statistics_say_what_is_stored(client: Client) -> None:
         (("--address", "127.0.0.1:0", "--tls-key", "key.pem"), "needs a certificate and its key"),
         (("--address", "127.0.0.1:0", "--accounts", "missing.toml"), "cannot read the accounts"),
         (("--address", "127.0.0.1:0", "--workers", "0"), "greater than or equal to 1"),
-        (("--address", "127.0.0.1:0", "--default-region", "germany"), "--default-region"),
+        (("--address", "127.0.0.1:0", "--default-region", "germany"), "default_region"),
         (
             ("--address", "127.0.0.1:0", "--tls-cert", "no.pem", "--tls-key", "no.pem"),
             "no.pem",
@@ -312,7 +312,8 @@ def starts(server: Server, wanted: int) -> set[int]:
             try:
                 seen.add(client.stats().start_time.ToMicroseconds())
             except grpc.RpcError as error:  # a worker that was killed just now
-                assert error.code() == UNAVAILABLE
+                if error.code() != UNAVAILABLE:
+                    raise
         return len(seen) >= wanted
 
     wait_until(connect)
@@ -399,7 +400,7 @@ def test_verification_tells_its_progress(client: Client) -> None:
     client.import_all("job", [person(f"p{n}@x.example", "+442079460018") for n in range(50)])
     client.delete(client.holders("email", "p7@x.example")[0])
     answers = list(client.call(client.admin.Verify, v1.VerifyRequest()))
-    assert {"customers", "identities", "changes"} <= {answer.table for answer in answers}
+    assert {"customers", "changes"} <= {answer.table for answer in answers}
     assert [answer.done for answer in answers] == [False] * (len(answers) - 1) + [True]
     assert answers[-1].fault_count == 0
 
@@ -411,7 +412,7 @@ def test_a_drain_keeps_what_was_acknowledged(start_server: StartServer) -> None:
     """SIGTERM in the middle of an import: exit status 0, and every counted row is there."""
     server = start_server(NAMESAKE_DRAIN_S="5")
     with connected(server) as client:
-        watcher = client.customers.WatchChanges(v1.WatchChangesRequest())
+        watcher = client.watch()
         next(watcher)
         stream = client.import_stream(endless_import())
         acknowledged = [next(stream) for _ in range(5)]
@@ -441,7 +442,7 @@ def test_watchers_are_told_that_the_server_stops(start_server: StartServer) -> N
     """With a reason, at once: an idle watcher does not hold the drain up."""
     server = start_server()
     with connected(server) as client:
-        watcher = client.customers.WatchChanges(v1.WatchChangesRequest())
+        watcher = client.watch()
         next(watcher)
         assert server.process is not None
         server.process.terminate()
@@ -453,9 +454,7 @@ def test_watchers_are_told_that_the_server_stops(start_server: StartServer) -> N
 # Neighbours that fail
 
 
-def test_redis_may_go_away(
-    start_server: StartServer, knot_address: str, tmp_path: Path
-) -> None:
+def test_redis_may_go_away(start_server: StartServer, knot_address: str, tmp_path: Path) -> None:
     """Without the shared cache, checks go on with DNS and the own one."""
     redis = RedisServer(tmp_path / "redis")
     redis.start()
@@ -514,11 +513,11 @@ def test_the_log_holds_no_customer_data(start_server: StartServer, faulty_dns: R
         asked = dns.asked["MX"]
         wait_until(lambda: dns.asked["MX"] > asked)
         refusal(lambda: client.save(secret_card(), on_duplicate=v1.ON_DUPLICATE_REJECT))
-        refusal(lambda: client.save(secret_card(), on_duplicate=v1.ON_DUPLICATE_ATTACH))
+        client.save(secret_card(), on_duplicate=v1.ON_DUPLICATE_ATTACH)
         refusal(lambda: client.save(secret_card(kind=9)))
         refusal(lambda: client.get("xqzid-unknown"))
         client.resolve(("email", "xqzmail@xqzdomain.example"), ("customer", "xqzid" * 60))
-        raw = client.channel.unary_unary("/namesake.v1.CustomerService/SaveCustomer")
+        raw = client.bytes.unary_unary("/namesake.v1.CustomerService/SaveCustomer")
         refusal(partial(raw, b"\x0a\xff xqzraw", timeout=10))
         client.delete("xqzid", "xqzreason")
     assert server.stop() == 0

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 
 from namesake import v1
 from tests.conftest import StartServer
-from tests.server.client import Client, opening, numbered, person, refusal, unique
+from tests.server.client import Client, numbered, opening, person, refusal, unique
 
 INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 
@@ -51,7 +51,9 @@ BROKEN = {
     "unknown address kind": ("addresses { kind: 9 }", "addresses[0].kind"),
     "six address lines": ("addresses { " + 'lines: "a" ' * 6 + "}", "addresses[0].lines"),
     "country in small letters": ('addresses { country: "gb" }', "addresses[0].country"),
-    "country of three letters": ('addresses {} addresses { country: "GBR" }', "addresses[1].country"),
+    "country of three letters": (
+        'addresses {} addresses { country: "GBR" }', "addresses[1].country",
+    ),
     "contact without last name": ('contacts { first_name: "A" }', "contacts[0].last_name"),
     "contact id twice": (
         'contacts { last_name: "A" id: "1" } contacts { last_name: "B" id: "1" }',
@@ -90,7 +92,9 @@ BROKEN = {
     "no channel": (
         "preferences { channels { consent: CONSENT_DENIED } }", "preferences.channels[0].channel",
     ),
-    "unknown channel": ("preferences { channels { channel: 9 } }", "preferences.channels[0].channel"),
+    "unknown channel": (
+        "preferences { channels { channel: 9 } }", "preferences.channels[0].channel",
+    ),
     "unknown consent": (
         "preferences { channels { channel: CHANNEL_SMS consent: 3 } }",
         "preferences.channels[0].consent",
@@ -152,8 +156,12 @@ KEPT = {
     "year and month": "birth_date { year: 9999 month: 12 }",
     "company without last name": 'kind: CUSTOMER_KIND_COMPANY company_name: "E" last_name: ""',
     "long e-mail": f'emails {{ value: "{"x" * 1000}" }}',
-    "primary e-mail and phone": 'emails { value: "a" primary: true } phones { value: "1" primary: true }',
-    "contacts of a company": 'kind: CUSTOMER_KIND_COMPANY company_name: "E" contacts { last_name: "A" }',
+    "primary e-mail and phone": (
+        'emails { value: "a" primary: true } phones { value: "1" primary: true }'
+    ),
+    "contacts of a company": (
+        'kind: CUSTOMER_KIND_COMPANY company_name: "E" contacts { last_name: "A" }'
+    ),
     "identity": f'identities {{ type: "a-b.c_9" value: "{"1" * 400}" }}',
     "100 contact points": 'phones { value: "1" } ' * 100,
     "200 tags": " ".join(f'tags: "{number}"' for number in range(200)),

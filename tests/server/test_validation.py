@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
 
 from namesake import v1
-from tests.conftest import StartServer
+from tests.conftest import Server, StartServer
 from tests.dns_servers import silence
 from tests.server.client import Client, person, refusal
 from tests.server.conftest import RunDns
@@ -23,8 +24,6 @@ UNKNOWN, INVALID = v1.VERDICT_UNKNOWN, v1.VERDICT_INVALID
 @pytest.fixture(scope="module")
 def checking(knot_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A caller of a server whose DNS is knot."""
-    from tests.conftest import Server
-
     folder = tmp_path_factory.mktemp("checking") / "data"
     server = Server(folder, ("--dns-server", knot_address), dict(PATIENT)).start()
     with server.channel() as channel:
@@ -134,10 +133,8 @@ def test_a_saved_card_has_the_same_findings(checking: Client) -> None:
     """What a check says of a value, a save says of a contact point."""
     values = [*EMAILS, *PHONES]
     saved = checking.save(person(*values)).customer
-    found = {
-        point.value: (point.finding.verdict, point.finding.reason)
-        for point in (*saved.emails, *saved.phones)
-    }
+    points: list[Any] = [*saved.emails, *saved.phones]
+    found = {point.value: (point.finding.verdict, point.finding.reason) for point in points}
     assert found == EMAILS | PHONES
 
 

@@ -249,6 +249,35 @@ def test_numbers_are_shown_as_people_write_them() -> None:
         phone_display("nonsense")
 
 
+def test_display_forms_are_the_librarys() -> None:
+    shapes = phonenumbers.PhoneNumberFormat
+    compared = 0
+    for e164 in example_numbers():
+        number = phonenumbers.parse(e164, None)
+        for extension in ("", "12"):
+            number.extension = extension or None
+            shown = phone_display(e164, extension)
+            assert shown.national == phonenumbers.format_number(number, shapes.NATIONAL)
+            assert shown.international == phonenumbers.format_number(number, shapes.INTERNATIONAL)
+            assert shown.tel_uri == phonenumbers.format_number(number, shapes.RFC3966)
+            compared += 1
+    assert compared > 2_000
+
+
+def example_numbers() -> Iterator[str]:
+    """Yield the example of every region and type, and of every code of no region."""
+    examples = [
+        phonenumbers.example_number_for_type(region, kind)
+        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+        for kind in phonenumbers.PhoneNumberType.values()
+    ]
+    codes = phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS
+    examples += [phonenumbers.example_number_for_non_geo_entity(code) for code in codes]
+    for number in examples:
+        if number is not None:
+            yield phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
 # Match keys
 
 
