@@ -1,7 +1,8 @@
 """The words that travel between modules, as frozen types.
 
 Numbers of the enums equal those of the wire (`namesake.v1`), which a test holds; nothing here
-knows protobuf. Times are microseconds since the Unix epoch, UTC.
+knows protobuf. Times are microseconds since the Unix epoch, UTC. What a bulk path makes one of per
+row is a named tuple: as immutable as a frozen dataclass, and three times as quick to make.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Channel(IntEnum):
@@ -95,8 +96,7 @@ class Lookup(IntEnum):
     SKIP = 3  # syntax and lists only
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One contact point as it was given. `region` is the caller's default region or ""."""
 
     channel: Channel
@@ -119,8 +119,7 @@ class Finding:
     detail: str = ""  # what precisely broke the syntax
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A contact point with its normal form ("" where it has none) and finding."""
 
     channel: Channel
@@ -139,8 +138,7 @@ class Identity:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(NamedTuple):
     """A customer as a caller sent it, with what the use cases need taken out of it.
 
     `draft` is the codec's parsed form, opaque to everybody else.
@@ -153,8 +151,7 @@ class Card:
     identities: tuple[Identity, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What a record holds: what its index entries are made of."""
 
     id: str = ""
@@ -166,8 +163,7 @@ class Held:
     mobiles: frozenset[str] = frozenset()  # normal forms of mobile phones, by kind or type
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A record's body, complete but for what only the writer knows, and what it holds."""
 
     body: bytes

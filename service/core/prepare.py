@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import email_validator
 import phonenumbers
@@ -37,8 +37,7 @@ _CASELESS_MAILBOXES: Final = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 _SPECIAL_USE: Final = frozenset(email_validator.SPECIAL_USE_DOMAIN_NAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class EmailForm:
+class EmailForm(NamedTuple):
     """The normal form of one address: NFC local part + "@" + lower-case A-label domain.
 
     `normal` is "" where the syntax is broken and `detail` then says how. `domain` is the A-label
@@ -52,8 +51,7 @@ class EmailForm:
     domain: str
 
 
-@dataclass(frozen=True, slots=True)
-class PhoneForm:
+class PhoneForm(NamedTuple):
     """The normal form of one number: E.164, "" where there is none.
 
     `region` is ISO 3166-1 alpha-2, "001" for non-geographic numbers, "" where no region claims

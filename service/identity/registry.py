@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from service.core.model import Card, Channel, Checked, Codec, Combine, Held, Lookup, Sealed
 from service.errors import (
@@ -89,8 +89,7 @@ class Terms:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """A card as it is stored now. `sequence` is the change's, 0 if nothing was written."""
 
     outcome: Outcome

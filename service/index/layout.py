@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 from struct import Struct
+from typing import NamedTuple
 
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, StorageFault
@@ -71,8 +72,7 @@ _PREFIX = {kind: bytes([kind]) for kind in Kind}
 _HASHED = {kind: bytes([kind | 0x80]) for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(NamedTuple):
     """What the index holds of one record besides the record itself."""
 
     keys: frozenset[bytes] = frozenset()  # identities keys

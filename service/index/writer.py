@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import lmdb
 
@@ -137,8 +137,7 @@ class PutMatchRules:
 Mutation = Put | Delete | PutOperation | PutRequest | PutRedirect | PutMatchRules
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[Outcome]):
+class Decision(NamedTuple, Generic[Outcome]):
     """What a decision came to: an outcome for its caller and what to write."""
 
     outcome: Outcome

@@ -17,7 +17,6 @@ from service.core.model import (
     Finding,
     Flag,
     Lookup,
-    PhoneType,
     Point,
     Reason,
     Verdict,
@@ -237,15 +236,7 @@ def _check_phones(forms: Sequence[PhoneForm]) -> list[Checked]:
         reason: _plain(reason, now, _PHONE_SOURCE)
         for reason in (Reason.ACCEPTED, Reason.PHONE_FORMAT, Reason.PHONE_NOT_ASSIGNED)
     }
-    return [_checked_phone(form, findings[form.reason], form.type) for form in forms]
-
-
-def _checked_phone(form: PhoneForm, finding: Finding, kind: PhoneType | None) -> Checked:
-    return Checked(
-        Channel.PHONE,
-        form.normal,
-        finding,
-        region=form.region,
-        phone_type=kind,
-        extension=form.extension,
-    )
+    return [
+        Checked(Channel.PHONE, normal, findings[reason], region, kind, extension)
+        for normal, extension, region, kind, reason in forms
+    ]
