@@ -11,8 +11,8 @@ The DNS is not asked: every domain is PENDING, as in a first import.
 What it showed (November 2026): the two threads' processor time adds up to the time of the clock,
 so the import is bound by the GIL and not by the disk, and work that moves from one thread to the
 other gains nothing. On the loop a third goes to `Records._seal`, a third to the rules and to
-taking the card out of the message, a third to normal forms and findings. On the writer half goes
-to calls into LMDB, a few µs each because each gives the GIL away and must win it back; next come
+taking the card out of the message, a third to normal forms and findings. On the writer two fifths
+go to calls into LMDB, a few µs each because each gives the GIL away and must win it back; next come
 stamping the record and drawing the id (`posix.urandom`, which gives the GIL away as well).
 """
 

@@ -22,7 +22,8 @@ server's own processor time, which noise and the client move least.
 What profiles showed (November 2026): a save with `validate_only` costs the server as much as a
 durable one, so the disk is not what a save waits for. The largest single part is the phone's
 display forms and time zones (`phone_display`: a third of `SaveCustomer` under cProfile, and most
-of what a checked phone costs above a checked e-mail). The interceptor adds a sixth to an echo.
+of what a checked phone costs above a checked e-mail). A call that does nothing costs a quarter to
+a third more than an echo: the interceptor, and the method around its empty loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbering plans: region and type of a number, from the metadata of `phonenumbers`.
+"""Numbering plans: region, type and grouping of numbers, from the metadata of `phonenumbers`.
 
 The library answers the same, but asks for the region anew with every question and compiles its
 patterns through a cache that overflows over many regions: 22 pattern look-ups for one British
@@ -8,16 +8,18 @@ mobile. Here each plan's patterns are compiled once and asked in the library's o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from phonenumbers import (
     COUNTRY_CODE_TO_REGION_CODE,
     PhoneMetadata,
+    is_number_type_geographical,
     region_code_for_country_code,
 )
-from phonenumbers.phonemetadata import PhoneNumberDesc
+from phonenumbers.phonemetadata import NumberFormat, PhoneNumberDesc
+from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX
 
 from service.core.model import PhoneType
 
@@ -60,19 +62,25 @@ class _Plan:
     leading: Callable[[str], object] | None
 
 
+def split(digits: str) -> tuple[int, str] | None:
+    """Split E.164 digits into country code and national number; None for no country's."""
+    for size in (1, 2, 3):
+        country_code = int(digits[:size] or "0")
+        if country_code in COUNTRY_CODE_TO_REGION_CODE:
+            return country_code, digits[size:]
+    return None
+
+
 def plain_international(digits: str) -> tuple[int, str] | None:
     """Split the digits after a "+" into country code and national number, where that is all.
 
     None where more is to be done: an unknown country code, a national prefix that was written
     although it is not dialled from abroad, a leading zero that may or may not belong.
     """
-    for size in (1, 2, 3):
-        country_code = int(digits[:size] or "0")
-        if country_code in COUNTRY_CODE_TO_REGION_CODE:
-            break
-    else:
+    found = split(digits)
+    if found is None:
         return None
-    national = digits[size:]
+    country_code, national = found
     if not NATIONAL_DIGITS[0] <= len(national) <= NATIONAL_DIGITS[1] or national[0] == "0":
         return None
     prefix = _prefix(country_code)
@@ -94,6 +102,67 @@ def locate(country_code: int, national: str) -> tuple[str, PhoneType | None]:
         elif (kind := _type_in(plan, national)) is not None:
             return region, kind
     return "", None
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A national number as it is written within its country and after its country code."""
+
+    national: str
+    international: str
+    before_extension: str
+
+
+def group(country_code: int, national: str) -> Grouped:
+    """Return how a national number is grouped for reading, by the plan of its country code."""
+    writing = _writing(country_code)
+    within = _chosen(writing.national, national)
+    abroad = _chosen(writing.international, national) if writing.international else within
+    return Grouped(
+        within.pattern.sub(within.national_rule, national) if within else national,
+        abroad.pattern.sub(abroad.rule, national) if abroad else national,
+        writing.before_extension,
+    )
+
+
+def time_zones(country_code: int, national: str, kind: PhoneType | None) -> tuple[str, ...]:
+    """Return the IANA time zones where a number may be; none where it is not valid."""
+    if kind is None:
+        return ()
+    digits = f"{country_code}{national}"
+    # A number of no place has the zones of its country.
+    if not is_number_type_geographical(kind - 1, country_code):  # the library counts from 0
+        digits = str(country_code)
+    for size in range(min(len(digits), TIMEZONE_LONGEST_PREFIX), 0, -1):
+        if (zones := TIMEZONE_DATA.get(digits[:size])) is not None:
+            return tuple(zones)
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """One way of grouping: the numbers that it is for, and what `pattern.sub` makes of them."""
+
+    leading: Callable[[str], object] | None
+    pattern: re.Pattern[str]
+    rule: str
+    national_rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """How the numbers of a country code are written. `international` empty: as `national`."""
+
+    national: tuple[_Format, ...]
+    international: tuple[_Format, ...]
+    before_extension: str
+
+
+def _chosen(formats: Sequence[_Format], national: str) -> _Format | None:
+    for one in formats:
+        if (one.leading is None or one.leading(national)) and one.pattern.fullmatch(national):
+            return one
+    return None
 
 
 def _type_in(plan: _Plan | None, national: str) -> PhoneType | None:
@@ -133,6 +202,34 @@ def _prefix(country_code: int) -> Callable[[str], object] | None:
     metadata = PhoneMetadata.metadata_for_region_or_calling_code(country_code, region)
     pattern = metadata.national_prefix_for_parsing if metadata is not None else None
     return re.compile(pattern).match if pattern else None
+
+
+@cache  # bounded by the metadata: 215 country codes
+def _writing(country_code: int) -> _Writing:
+    region = region_code_for_country_code(country_code)
+    metadata = PhoneMetadata.metadata_for_region_or_calling_code(country_code, region)
+    assert metadata is not None, "a known country code has a plan"
+    return _Writing(
+        tuple(_format(one) for one in metadata.number_format),
+        tuple(_format(one) for one in metadata.intl_number_format),
+        metadata.preferred_extn_prefix or " ext. ",
+    )
+
+
+_FIRST_GROUP = re.compile(r"(\\\d)")  # "\\1" in a rule; the prefix rule names it again
+
+
+def _format(described: NumberFormat) -> _Format:
+    # The last of the leading patterns is the most precise.
+    leading = described.leading_digits_pattern[-1:]
+    rule = described.format or ""
+    prefixed = described.national_prefix_formatting_rule
+    return _Format(
+        leading=re.compile(leading[0]).match if leading else None,
+        pattern=re.compile(described.pattern or ""),
+        rule=rule,
+        national_rule=_FIRST_GROUP.sub(prefixed, rule, count=1) if prefixed else rule,
+    )
 
 
 def _range(description: PhoneNumberDesc | None) -> _Range | None:

@@ -17,10 +17,9 @@ from typing import Final, NamedTuple
 import email_validator
 import phonenumbers
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
-from phonenumbers import PhoneNumber, PhoneNumberFormat
 
 from service.core.model import Channel, PhoneType, Reason
-from service.core.plans import locate, plain_international
+from service.core.plans import group, locate, plain_international, split, time_zones
 from service.errors import InvalidArgument
 
 ADDRESS_LIMIT_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3, RFC 3696 erratum 1690
@@ -221,11 +220,11 @@ def _parse_phone(value: str, region: str) -> PhoneForm:
     if not value or len(value) > PHONE_LIMIT_CHARS:
         return _NO_PHONE
     if _PLAIN_INTERNATIONAL.fullmatch(value):
-        split = plain_international(_NO_DIGITS.sub("", value))
-        if split is not None:
-            found, kind = locate(*split)
+        parts = plain_international(_NO_DIGITS.sub("", value))
+        if parts is not None:
+            found, kind = locate(*parts)
             if kind is not None:
-                return PhoneForm(f"+{split[0]}{split[1]}", "", found, kind, Reason.ACCEPTED)
+                return PhoneForm(f"+{parts[0]}{parts[1]}", "", found, kind, Reason.ACCEPTED)
     try:
         number = phonenumbers.parse(value, region)
     except phonenumbers.NumberParseException:
@@ -249,33 +248,20 @@ def phone_display(e164: str, extension: str = "") -> PhoneDisplay:
 
     Raises InvalidArgument where `e164` is no international number.
     """
-    from phonenumbers.timezone import time_zones_for_number  # its table is loaded on first use
-
-    number = _number_of(e164)
-    zones = time_zones_for_number(number)
-    grouped = phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
-    tel_uri = f"tel:{_hyphenated(grouped)}"
+    found = split(e164[1:]) if _E164.fullmatch(e164) else None
+    if found is None:
+        raise InvalidArgument("not an international phone number", field="e164")
+    country_code, national = found
+    grouped = group(country_code, national)
+    international = f"+{country_code} {grouped.international}"
+    tel_uri = f"tel:{_hyphenated(international)}"
+    shown = grouped.national
     if extension:
-        number.extension = extension
-        grouped = phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
-        tel_uri = f"{tel_uri};ext={extension}"
-    return PhoneDisplay(
-        national=phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL),
-        international=grouped,
-        tel_uri=tel_uri,
-        time_zones=tuple(zone for zone in zones if zone != "Etc/Unknown"),
-    )
-
-
-def _number_of(e164: str) -> PhoneNumber:
-    # A normal form needs no parsing but for a leading zero, which is the number's or a prefix.
-    split = plain_international(e164[1:]) if _E164.fullmatch(e164) else None
-    if split is not None:
-        return PhoneNumber(country_code=split[0], national_number=int(split[1]))
-    try:
-        return phonenumbers.parse(e164, None)
-    except phonenumbers.NumberParseException:
-        raise InvalidArgument("not an international phone number", field="e164") from None
+        international += grouped.before_extension + extension
+        shown += grouped.before_extension + extension
+        tel_uri += f";ext={extension}"
+    _, kind = locate(country_code, national)
+    return PhoneDisplay(shown, international, tel_uri, time_zones(country_code, national, kind))
 
 
 _E164: Final = re.compile(r"\+[0-9]+")

@@ -84,6 +84,10 @@ class Client:
         self.transfer = v1.TransferServiceStub(channel)
         self.admin = v1.AdminServiceStub(channel)
 
+    def acting(self, actor: str) -> Client:
+        """Return a caller that says who acts."""
+        return Client(self.channel, *self.metadata, ("namesake-actor", actor))
+
     def call(self, method: Callable[..., Any], request: object) -> Any:
         """Call a method within the deadline."""
         return method(request, timeout=DEADLINE_S, metadata=self.metadata)

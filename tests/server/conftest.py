@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import pytest
 from tests.conftest import Server
 from tests.dns_servers import FaultyDns, Script, knot
 from tests.server.client import Client
+
+ACCOUNTS = 120  # more than there are tests that want one
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +32,32 @@ def shared(shared_server: Server) -> Iterator[Client]:
         yield Client(channel)
 
 
+@pytest.fixture(scope="session")
+def fresh_tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, list[str]]]:
+    """A server of many empty accounts, and the tokens of those that nobody has used."""
+    folder = tmp_path_factory.mktemp("accounts")
+    tokens = [f"token{number}" for number in range(ACCOUNTS)]
+    digests = [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
+    tables = [f'[a{number}.tokens]\ntest = "{digest}"' for number, digest in enumerate(digests)]
+    (folder / "accounts.toml").write_text("\n".join(tables))
+    flags = ("--accounts", str(folder / "accounts.toml"))
+    # Each account maps as much address space, of which there are 128 TiB.
+    settings = {"NAMESAKE_MAP_SIZE": str(1 << 30)}
+    server = Server(folder / "data", flags, settings).start()
+    yield server, tokens
+    server.kill()
+
+
 @pytest.fixture
-def client(server: Server) -> Iterator[Client]:
+def client(fresh_tokens: tuple[Server, list[str]]) -> Iterator[Client]:
+    """A caller with an account that only this test has."""
+    server, tokens = fresh_tokens
+    with server.channel() as channel:
+        yield Client(channel, ("authorization", f"Bearer {tokens.pop()}"))
+
+
+@pytest.fixture
+def own(server: Server) -> Iterator[Client]:
     """A caller of a server that only this test has."""
     with server.channel() as channel:
         yield Client(channel)

@@ -41,14 +41,12 @@ def told(changes: list[v1.WatchedChange]) -> list[tuple[int, str, v1.ChangeKind.
 
 def test_history_says_field_by_field_what_changed_newest_first(client: Client) -> None:
     """Only changed fields, with both values, who and when; and the card of the creation."""
-    client.metadata = (("namesake-actor", "ada@crm"),)
     card = person("one@x.example", first_name="Ada", tags=["a"], id="c")
-    created = client.save(card)
-    client.metadata = ()
+    created = client.acting("ada@crm").save(card)
     change = v1.Customer(id="c", stage="won", first_name="Ada", tags=["a", "b"])
     updated = client.update(change, "stage", "first_name", "tags")
     second, first = client.history("c")
-    assert (second.kind, second.sequence, second.actor) == (UPDATED, updated.sequence, "anonymous")
+    assert (second.kind, second.sequence, second.actor) == (UPDATED, updated.sequence, "test")
     assert sorted(second.fields.paths) == ["stage", "tags"]
     assert second.before == v1.Customer(tags=["a"])
     assert second.after == v1.Customer(tags=["a", "b"], stage="won")
@@ -90,8 +88,7 @@ def test_history_is_paged_to_its_end(client: Client, page_size: int) -> None:
 
 def test_the_actor_is_bounded_and_printable(client: Client) -> None:
     """An actor that a log could not show is refused."""
-    client.metadata = (("namesake-actor", "x" * 129),)
-    refused = refusal(lambda: client.save(person()))
+    refused = refusal(lambda: client.acting("x" * 129).save(person()))
     assert refused.short == (
         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "namesake-actor",
     )  # fmt: skip
@@ -193,13 +190,13 @@ def follow(stream: Iterator[v1.WatchChangesResponse], seen: list[v1.WatchedChang
             raise
 
 
-def test_big_customers_fit_the_messages_of_every_listing(server: Server, client: Client) -> None:
+def test_big_customers_fit_the_messages_of_every_listing(server: Server, own: Client) -> None:
     """Bounds of rows alone would make messages that no client takes: bytes are bounded too."""
     batch = [
         person(id=f"c{number}", tags=[f"{number}-{part}" + "é" * 4_900 for part in range(6)])
         for number in range(320)
     ]
-    client.import_all("big", *(batch[start : start + 80] for start in range(0, 320, 80)))
+    own.import_all("big", *(batch[start : start + 80] for start in range(0, 320, 80)))
     limit = [("grpc.max_receive_message_length", 16 << 20)]
     with grpc.insecure_channel(server.address, limit) as channel:
         reader = Client(channel)

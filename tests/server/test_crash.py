@@ -19,7 +19,7 @@ from namesake import v1
 from tests.conftest import Server, StartServer
 from tests.server.client import Client, numbered, opening, person
 
-ROUNDS = int(os.environ.get("NAMESAKE_TEST_CRASH_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("NAMESAKE_TEST_CRASH_ROUNDS", "3"))
 BATCHES, BATCH_ROWS = 60, 50
 SAVERS = 4
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

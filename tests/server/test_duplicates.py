@@ -147,6 +147,26 @@ def test_bad_questions_are_refused(account: Client) -> None:
         assert (refused.code, refused.field) == (code, field), asked
 
 
+PLANS = {
+    "Mexico": ("+52 1 55 1234 5678", "+52 55 1234 5678"),
+    "Argentina": ("+54 9 11 2345 6789", "+54 11 2345 6789"),
+    "Brazil": ("+55 11 96123 4567", "+55 11 6123 4567"),
+}
+
+
+@pytest.mark.parametrize("country", PLANS)
+def test_numbers_of_an_old_and_a_new_dialling_plan_are_duplicates(
+    client: Client, country: str
+) -> None:
+    """By match key, either way round, each with its own normal form."""
+    one, two = PLANS[country]
+    client.save(person(one, id="one"))
+    (group,) = client.save(person(two, id="two")).duplicates
+    assert [(d.id, d.same_normal) for d in group.customers] == [("one", False), ("two", True)]
+    assert client.holders("phone", one) == ["one", "two"]
+    assert client.holders("phone", two) == ["two", "one"]
+
+
 def counted(client: Client, *ids: str) -> list[v1.DuplicateCount]:
     """Count duplicates."""
     request = v1.CountDuplicatesRequest(ids=ids)

@@ -67,20 +67,21 @@ def methods() -> list[Method]:
 class Raw:
     """Calls that send bytes as they are and read bytes back."""
 
-    def __init__(self, channel: Any) -> None:
-        self.channel = channel
+    def __init__(self, client: Client) -> None:
+        self.channel = client.bytes
+        self.terms = {"timeout": 30, "metadata": client.metadata}
 
     def call(self, method: Method, message: bytes) -> list[bytes]:
         """Call a method of any kind with one message; return the answers."""
         channel, path = self.channel, method.path
         if method.client_streams:
-            return list(channel.stream_stream(path)(iter([message]), timeout=30))
+            return list(channel.stream_stream(path)(iter([message]), **self.terms))
         if method.server_streams:
-            stream = channel.unary_stream(path)(message, timeout=30)
+            stream = channel.unary_stream(path)(message, **self.terms)
             answers = list(islice(stream, 3))
             stream.cancel()
             return answers
-        return [channel.unary_unary(path)(message, timeout=30)]
+        return [channel.unary_unary(path)(message, **self.terms)]
 
     def code(self, method: Method, message: bytes) -> grpc.StatusCode:
         """Call a method and return how it ended."""
@@ -100,7 +101,7 @@ class Raw:
 @pytest.fixture
 def raw(client: Client) -> Raw:
     """Raw calls to this test's own server."""
-    return Raw(client.bytes)
+    return Raw(client)
 
 
 # Encoding by hand
@@ -164,7 +165,7 @@ BROKEN = {
 def test_a_broken_message_is_an_invalid_argument(shared: Client, name: str) -> None:
     """And nothing else happens."""
     before = shared.stats()
-    refused = refusal(lambda: Raw(shared.bytes).save(BROKEN[name]))
+    refused = refusal(lambda: Raw(shared).save(BROKEN[name]))
     assert (refused.code, refused.reason) == (INVALID, "INVALID_ARGUMENT")
     assert len(refused.message) < 300
     after = shared.stats()
@@ -185,7 +186,7 @@ def test_wrong_wire_types_and_unknown_fields_are_dropped(client: Client, raw: Ra
     answer = raw.save(save_request(card + preferences + custom) + unknown)
     stored = client.get(answer.customer.id)
     exported = client.bytes.unary_stream("/namesake.v1.TransferService/ExportCustomers")
-    for shown in (stored.SerializeToString(), b"".join(exported(b"", timeout=10))):
+    for shown in (stored.SerializeToString(), b"".join(exported(b"", **raw.terms))):
         assert b"smuggled" not in shown
         assert field(1001, 0, b"\x05") not in shown
         assert b"abcd" not in shown
@@ -219,7 +220,7 @@ def test_broken_batches_end_an_import_and_store_nothing(client: Client) -> None:
     good = field(2, 2, field(1, 0, b"\x01") + field(2, 2, NAME))
     bad = field(2, 2, field(1, 0, b"\x02") + field(2, 2, NAME + field(8, 2, b"\xff")))
     messages = [opening("job").SerializeToString(), good, bad, good]
-    stream = call(iter(messages), timeout=30)
+    stream = call(iter(messages), metadata=client.metadata, timeout=30)
     assert len([next(stream), next(stream)]) == 2
     refused = refusal(lambda: next(stream))
     assert (refused.code, refused.reason) == (INVALID, "INVALID_ARGUMENT")
@@ -230,8 +231,8 @@ def test_tokens_of_any_bytes_are_refused_or_harmless(client: Client) -> None:
     """Also those that name places beyond the end of the index."""
     client.save(person("a@x.example", id="c"))
     client.save(person("a@x.example", id="d"))
-    places = (0, 1, (1 << 63) - 1, (1 << 64) - 2, (1 << 64) - 1)
-    listings = (1, 2, 3, *range(16, 60))
+    places = (0, (1 << 63) - 1, (1 << 64) - 2, (1 << 64) - 1)
+    listings = (1, 2, 3, 16, 25, 34, 43, 51, 60)
     for place in places:
         for listing in listings:
             for extra in (b"", b"1:a@x.example", b"\xff"):
@@ -330,11 +331,11 @@ def mutations(dice: random.Random, valid: bytes) -> Iterator[bytes]:
         yield bytes(message)
 
 
-def test_ten_thousand_broken_messages_over_all_methods(server: Server, client: Client) -> None:
+def test_ten_thousand_broken_messages_over_all_methods(server: Server, own: Client) -> None:
     """Every call ends with a clear status; what failed stored nothing; the server serves on."""
     dice = random.Random(20_260_102)
-    raw, good = Raw(client.bytes), seeds()
-    client.save(v1.SaveCustomerRequest.FromString(good["SaveCustomer"][0]).customer)
+    raw, good = Raw(own), seeds()
+    own.save(v1.SaveCustomerRequest.FromString(good["SaveCustomer"][0]).customer)
     every = methods()
     streams = {
         method.path: mutations(dice, good.get(method.path.rpartition("/")[2], [b""])[0])
@@ -343,7 +344,7 @@ def test_ten_thousand_broken_messages_over_all_methods(server: Server, client: C
     # A watch without `until_now` never ends by itself, and Verify has no input to break.
     fast = [m for m in every if not m.path.endswith(("/Verify", "/BackUp", "/WatchChanges"))]
     outcomes: dict[grpc.StatusCode, int] = {}
-    before = client.stats().sequence
+    before = own.stats().sequence
     for number in range(MESSAGES):
         method = fast[number % len(fast)]
         message = next(streams[method.path])
@@ -351,15 +352,15 @@ def test_ten_thousand_broken_messages_over_all_methods(server: Server, client: C
         assert code in CLEAR, (method.path, message.hex(), code)
         outcomes[code] = outcomes.get(code, 0) + 1
         if code is not OK and number % 20 == 0:
-            before = unchanged_by(raw, client, method, message)
+            before = unchanged_by(raw, own, method, message)
     assert outcomes[INVALID] > MESSAGES / 10
     assert outcomes[OK] > MESSAGES / 100
-    assert client.stats().sequence >= before
+    assert own.stats().sequence >= before
     assert server.process is not None
     assert server.process.poll() is None
-    assert client.faults() == []
+    assert own.faults() == []
     assert "rpc_failed" not in server.log()
-    assert client.save(person()).outcome == v1.SAVE_OUTCOME_CREATED
+    assert own.save(person()).outcome == v1.SAVE_OUTCOME_CREATED
 
 
 def unchanged_by(raw: Raw, client: Client, method: Method, message: bytes) -> int:
@@ -376,14 +377,14 @@ def test_broken_messages_to_streams(shared: Client, name: str) -> None:
     """The methods that stream without end or much: each ends with a clear status."""
     dice = random.Random(20_260_103)
     (method,) = [method for method in methods() if method.path.endswith(f"/{name}")]
-    raw = Raw(shared.bytes)
+    raw = Raw(shared)
     for message in islice(mutations(dice, seeds().get(name, [b""])[0]), 40):
         assert ended_or_cancelled(raw, method, message) in CLEAR, message.hex()
 
 
 def ended_or_cancelled(raw: Raw, method: Method, message: bytes) -> grpc.StatusCode:
     """Read the first answer only, then hang up."""
-    stream = raw.channel.unary_stream(method.path)(message, timeout=30)
+    stream = raw.channel.unary_stream(method.path)(message, **raw.terms)
     try:
         next(iter(stream))
     except StopIteration:

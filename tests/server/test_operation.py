@@ -99,12 +99,12 @@ def test_the_metrics_page_counts_calls_by_method_and_code(start_server: StartSer
     assert f'namesake_rpc_seconds_count{{method="{save}"}} 3.0' in text
 
 
-def test_statistics_say_what_is_stored(client: Client) -> None:
+def test_statistics_say_what_is_stored(own: Client) -> None:
     """Customers (archived ones too), the last change, tables, formats."""
-    client.save(person(state=v1.CUSTOMER_STATE_ARCHIVED))
-    client.save(person(id="x"))
-    client.delete("x")
-    stats = client.stats()
+    own.save(person(state=v1.CUSTOMER_STATE_ARCHIVED))
+    own.save(person(id="x"))
+    own.delete("x")
+    stats = own.stats()
     assert (stats.account, stats.customers, stats.sequence) == ("default", 1, 3)
     assert 0 < stats.file_bytes <= stats.map_bytes
     tables = {table.name: table.entries for table in stats.tables}
@@ -505,7 +505,12 @@ def secret_card(**fields: object) -> v1.Customer:
 def test_the_log_holds_no_customer_data(start_server: StartServer, faulty_dns: RunDns) -> None:
     """Whatever is saved, refused or broken on its way."""
     dns = faulty_dns(garbage)
-    settle = {"NAMESAKE_SETTLE_PAUSE_S": "0.05", "NAMESAKE_SETTLE_PAUSE_LIMIT_S": "0.1"}
+    settle = {
+        "NAMESAKE_DNS_LOOKUP_S": "1",
+        "NAMESAKE_DNS_UNKNOWN_TTL_S": "0",
+        "NAMESAKE_SETTLE_PAUSE_S": "0.05",
+        "NAMESAKE_SETTLE_PAUSE_LIMIT_S": "0.1",
+    }
     server = start_server("--dns-server", dns.address, **settle)
     with connected(server, ("namesake-actor", "xqzactor"), bearer("xqztoken")) as client:
         client.save(secret_card(id="xqzid"), request_id="xqzrequest")

@@ -358,9 +358,8 @@ def test_a_match_overlays_the_stored_card(client: Client) -> None:
 
 def test_settings_are_added_to_every_row(client: Client) -> None:
     """Source, campaign, tags and groups once each; phones in the import's region; the actor."""
-    client.metadata = (("namesake-actor", "importer"),)
     rows = [person("030 123456", id="a", tags=["own", "t"]), person(id="b")]
-    client.import_all(
+    client.acting("importer").import_all(
         "job", rows, source="fair", campaign="spring", tags=["t", "u"], groups=["g"],
         default_region="DE",
     )  # fmt: skip
