@@ -8,6 +8,7 @@ forms, time zones, messages) is not stored but given out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, cast
 
@@ -124,13 +125,9 @@ class Records:
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Append what the writer knows: concatenated encodings merge."""
-        stamp = v1.Customer(
-            id=id,
-            etag=etag,
-            create_time=timestamp(created_us),
-            update_time=timestamp(updated_us),
-        )
-        return body + stamp.SerializeToString()
+        name, tag = id.encode(), etag.encode()
+        parts = (body, _ID_TAG, _varint(len(name)), name, _ETAG_TAG, _varint(len(tag)), tag)
+        return b"".join((*parts, _times(created_us, updated_us)))
 
     def created_us(self, record: bytes) -> int:
         """Return when the record was created."""
@@ -260,10 +257,16 @@ def export_message(
     return b"".join((*parts, tail.SerializeToString()))
 
 
-# Field 1 of ExportCustomersResponse, wire type 2 (a length and that many bytes).
-_CUSTOMERS_TAG = bytes(
-    [v1.ExportCustomersResponse.DESCRIPTOR.fields_by_name["customers"].number << 3 | 2]
-)
+def _tag(message: type[Message], name: str) -> bytes:
+    # Wire type 2: a length and that many bytes.
+    return _varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | 2)
+
+
+@lru_cache(maxsize=64)
+def _times(created_us: int, updated_us: int) -> bytes:
+    """Encode the times of a record; all records of one commit have the same."""
+    times = v1.Customer(create_time=timestamp(created_us), update_time=timestamp(updated_us))
+    return times.SerializeToString()
 
 
 def _varint(value: int) -> bytes:
@@ -273,6 +276,11 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+_CUSTOMERS_TAG = _tag(v1.ExportCustomersResponse, "customers")
+_ID_TAG = _tag(v1.Customer, "id")
+_ETAG_TAG = _tag(v1.Customer, "etag")
 
 
 def display_name(customer: v1.Customer) -> str:
