@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUF := .tools/node_modules/.bin/buf
 PROTOS := $(wildcard proto/namesake/v1/*.proto)
+COMPILED := $(shell sed -n 's/^    "\(service.*\.py\)",$$/\1/p' setup.py)
+BUILT := build/.built
 SOURCES := service demo benchmarks tests setup.py
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,13 +18,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Import 20,000 customers, save and resolve one; KEEP=1 stays up
+demo: $(BUILT) ## Import 20,000 customers, save and resolve one; KEEP=1 stays up
 	@KEEP=$(KEEP) $(BIN)/python -m demo.run
 
-serve: $(READY) ## Serve on 127.0.0.1:7400 with data in ./namesake-data
+serve: $(BUILT) ## Serve on 127.0.0.1:7400 with data in ./namesake-data
 	@$(BIN)/namesake serve
 
-test: lint ## Run everything that CI runs (installs knot and redis-server if missing)
+test: lint $(BUILT) ## Run everything that CI runs (installs knot and redis-server if missing)
 	@tests/services.sh
 	@$(BIN)/python -m pytest
 
@@ -32,7 +34,7 @@ lint: $(READY) $(BUF) ## Check style, types and protos
 	$(BIN)/mypy
 	$(BUF) lint proto
 
-bench: $(READY) ## Measure, print ratios and write benchmarks/RESULTS.md
+bench: $(BUILT) ## Measure, print ratios and write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
 
 proto: $(READY) ## Generate the stubs anew
@@ -41,7 +43,7 @@ proto: $(READY) ## Generate the stubs anew
 clean: ## Remove what was built, .venv included
 	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -f proto/namesake/v1/*_pb2*.py proto/namesake/v1/*_pb2*.pyi
+	rm -f proto/namesake/v1/*_pb2*.py proto/namesake/v1/*_pb2*.pyi service/*/*.so
 
 $(READY): pyproject.toml setup.py constraints.txt $(PROTOS)
 	@echo "Installing into $(VENV) (a minute or two, once) ..."
@@ -49,6 +51,11 @@ $(READY): pyproject.toml setup.py constraints.txt $(PROTOS)
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BUILT): $(COMPILED) setup.py | $(READY)
+	@echo "Compiling the hot modules ..."
+	@$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
 $(BUF): tests/package.json | $(READY)
