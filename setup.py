@@ -14,6 +14,7 @@ import importlib.resources
 import os
 import sysconfig
 from pathlib import Path
+from typing import ClassVar
 
 from Cython.Build import cythonize
 from setuptools import Command, setup
@@ -39,7 +40,7 @@ class BuildProto(Command):
     """Generate `*_pb2.py`, `*_pb2_grpc.py` and their `.pyi` in the source tree."""
 
     description = "generate the protobuf and gRPC stubs"
-    user_options: list[tuple[str, str, str]] = []
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None:
         """There are no options."""

@@ -28,7 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
             pytest.exit(f"{source.name} is newer than what was compiled of it: run make test", 1)
 
 
-
 @dataclass
 class Server:
     """A `namesake serve` process. `address` is known after `start`; restart keeps the folder."""
@@ -79,7 +78,8 @@ class Server:
     def kill(self) -> None:
         """End it as a power cut does, its workers too."""
         assert self.process is not None
-        for pid in (*self.workers(), self.process.pid):
+        # The supervisor first, or it would start new workers.
+        for pid in (self.process.pid, *self.workers()):
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
 

@@ -104,7 +104,7 @@ def backup(
         str, typer.Argument(metavar="DEST", help="File, or folder for a data.mdb.")
     ],
 ) -> None:
-    """Copy the account's index while it is in use; the copy is consistent and compact.
+    """Copy the account's index while it is in use; the copy is consistent.
 
     It appears when it is whole. To restore, put it as data.mdb into an empty account folder.
 

@@ -239,7 +239,9 @@ def _parse_phone(value: str, region: str) -> PhoneForm:
     # two subscribers of different towns would share it.
     how = phonenumbers.is_possible_number_with_reason(number)
     if how != phonenumbers.ValidationResult.IS_POSSIBLE:
-        return _NO_PHONE
+        # A number of an old dialling plan is nobody's any more, but known to whom it belonged.
+        kept = normal if _phone_key(normal) != normal else ""
+        return PhoneForm(kept, extension if kept else "", "", None, Reason.PHONE_FORMAT)
     return PhoneForm(normal, extension, found, None, Reason.PHONE_NOT_ASSIGNED)
 
 

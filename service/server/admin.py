@@ -60,7 +60,7 @@ class AdminService(v1.AdminServiceServicer):
     async def BackUp(  # noqa: N802
         self, request: v1.BackUpRequest, context: Context
     ) -> AsyncIterator[v1.BackUpResponse]:
-        """Stream a compacted copy of the index file."""
+        """Stream a copy of the index file."""
         index = caller().account.index
         with index.snapshot() as snapshot:
             total = snapshot.stats().file_bytes
