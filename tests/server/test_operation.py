@@ -451,6 +451,26 @@ def test_watchers_are_told_that_the_server_stops(start_server: StartServer) -> N
         assert server.stop(timeout_s=15) == 0  # the grace for running calls is 20 s
 
 
+def test_an_idle_import_is_told_that_the_server_stops(start_server: StartServer) -> None:
+    """And does not hold the drain up: it goes on elsewhere with its job id."""
+    server = start_server()
+    done = threading.Event()
+
+    def requests() -> Iterator[v1.ImportCustomersRequest]:
+        yield opening("job")
+        done.wait()
+
+    with connected(server) as client:
+        stream = client.import_stream(requests())
+        next(stream)
+        assert server.process is not None
+        server.process.terminate()
+        refused = refusal(lambda: next(stream))
+        done.set()
+        assert (refused.code, refused.reason) == (UNAVAILABLE, "SHUTTING_DOWN")
+        assert server.stop(timeout_s=15) == 0  # the grace for running calls is 20 s
+
+
 # Neighbours that fail
 
 
