@@ -10,7 +10,7 @@ import typer
 from namesake import v1
 from service.cli import show
 from service.cli.checking import DnsServerOption, settings_of
-from service.cli.link import REFUSED, USAGE, Link, complain, remote, reported
+from service.cli.link import REFUSED, USAGE, JsonOption, Link, complain, remote, reported
 from service.errors import InvalidArgument, NamesakeError
 from service.transfer.files import STANDARD_STREAM, whole
 
@@ -34,6 +34,7 @@ def serve(
     metrics_address: Annotated[
         str | None, typer.Option(help="host:port of the Prometheus page.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the service until it is stopped (Ctrl-C or SIGTERM: it drains first).
 
@@ -62,7 +63,7 @@ def serve(
         from service.server.app import run  # loaded here: no other command needs the server
 
         try:
-            status = run(settings)
+            status = run(settings, as_json=as_json)
         except InvalidArgument as error:
             complain(f"--{error.field.replace('_', '-')}: {error.message}")
             raise typer.Exit(USAGE) from None

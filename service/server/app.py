@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import json
 import logging
 import os
 import signal
 import sys
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import grpc
@@ -60,11 +62,11 @@ SERVICES = tuple(
 )
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, as_json: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status.
 
-    Prints one line with the address when ready. Raises `InvalidArgument` for settings that
-    cannot or must not be served.
+    Prints one line with the address when ready, for people or as JSON. Raises `InvalidArgument`
+    for settings that cannot or must not be served.
     """
     from service.server.supervisor import supervise
 
@@ -72,9 +74,10 @@ def run(settings: Settings) -> int:
     configs = read_accounts(settings)
     check_exposure(settings, configs)
     settings.data.mkdir(parents=True, exist_ok=True)
+    ready = partial(announce, settings, as_json=as_json)
     if settings.workers > 1:
-        return supervise(settings, configs)
-    return asyncio.run(serve(settings, configs, 0, None))
+        return supervise(settings, configs, ready)
+    return asyncio.run(serve(settings, configs, 0, ready))
 
 
 def build_validator(settings: Settings) -> Validator:
@@ -125,11 +128,13 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def announce(settings: Settings, port: int) -> None:
+def announce(settings: Settings, port: int, *, as_json: bool) -> None:
     """Print the one line that says where to call."""
-    shown = join_address(split_address(settings.address)[0], port)
+    address = join_address(split_address(settings.address)[0], port)
+    facts = {"address": address, "data": str(settings.data), "workers": settings.workers}
     workers = f", {settings.workers} workers" if settings.workers > 1 else ""
-    sys.stdout.write(f"namesake serves on {shown} (data in {settings.data}{workers})\n")
+    line = f"namesake serves on {address} (data in {settings.data}{workers})"
+    sys.stdout.write(f"{json.dumps(facts) if as_json else line}\n")
     sys.stdout.flush()
 
 
@@ -143,11 +148,14 @@ def _is_loopback(host: str) -> bool:
 
 
 async def serve(
-    settings: Settings, configs: list[AccountConfig], number: int, ready: Connection | None
+    settings: Settings,
+    configs: list[AccountConfig],
+    number: int,
+    ready: Callable[[int], object],
 ) -> int:
     """Serve until a signal, as the only worker or as one of several; return the exit status.
 
-    A worker of several says its port through `ready`; the only one announces it.
+    `ready` is called with the port once calls are answered.
     """
     _tune_interpreter()
     stop = asyncio.Event()
@@ -158,10 +166,7 @@ async def serve(
     try:
         port = await worker.start(number)
         log.info("serving", worker=number, port=port, pid=os.getpid())
-        if ready is None:
-            announce(settings, port)
-        else:
-            ready.send(port)
+        ready(port)
         await stop.wait()
         log.info("draining", worker=number)
     finally:

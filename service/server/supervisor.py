@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
@@ -20,7 +20,7 @@ import structlog
 
 from service.errors import InvalidArgument, NamesakeError
 from service.server.accounts import AccountConfig
-from service.server.app import announce, configure_log, join_address, serve, split_address
+from service.server.app import configure_log, join_address, serve, split_address
 from service.settings import Settings
 
 log = structlog.get_logger("namesake")
@@ -30,11 +30,16 @@ RESTARTS_WINDOW_S = 60.0
 CLOSE_S = 10.0  # to write what waits, after the drain
 
 
-def supervise(settings: Settings, configs: list[AccountConfig]) -> int:
-    """Run `settings.workers` processes until a signal; return the exit status."""
+def supervise(
+    settings: Settings, configs: list[AccountConfig], ready: Callable[[int], object]
+) -> int:
+    """Run `settings.workers` processes until a signal; return the exit status.
+
+    `ready` is called with the port once all of them answer.
+    """
     with _held_port(settings.address) as address:
         bound = settings.model_copy(update={"address": address})
-        return _Supervisor(bound, configs).run()
+        return _Supervisor(bound, configs).run(ready)
 
 
 @contextlib.contextmanager
@@ -67,7 +72,7 @@ def _work(settings: Settings, configs: list[AccountConfig], number: int, ready: 
     configure_log()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        status = asyncio.run(serve(settings, configs, number, ready))
+        status = asyncio.run(serve(settings, configs, number, ready.send))
     except NamesakeError as error:
         log.error("worker_failed", worker=number, reason=error.reason, message=error.message)
         status = 1
@@ -92,7 +97,7 @@ class _Supervisor:
         self._workers: dict[int, BaseProcess] = {}
         self._stopping = False
 
-    def run(self) -> int:
+    def run(self, ready: Callable[[int], object]) -> int:
         """Run until a signal; return the exit status."""
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: self._stop())
@@ -100,7 +105,7 @@ class _Supervisor:
             ports = [self._start(number) for number in range(self._settings.workers)]
             if self._stopping or None in ports:
                 return 0 if self._stopping else 1
-            announce(self._settings, split_address(self._settings.address)[1])
+            ready(split_address(self._settings.address)[1])
             return self._watch()
         finally:
             self._stop()
