@@ -7,6 +7,8 @@
         customers = v1.CustomerServiceStub(channel)
         card = v1.Customer(last_name="Lovelace", emails=[v1.EmailAddress(value="ada@example.org")])
         saved = customers.SaveCustomer(v1.SaveCustomerRequest(customer=card))
+
+What each element means, its limits and its defaults stand in the protos beside this file.
 """
 
 from namesake.v1.admin_service_pb2 import *
