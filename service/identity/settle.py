@@ -10,35 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
 
 import structlog
 
-from service.core.model import Codec, Finding, Sealed
+from service.core.model import Codec, Finding
 from service.errors import NamesakeError
-from service.index import ChangeKind, Decision, Index, Put, View
+from service.identity.registry import Registry
+from service.index import ChangeKind, Decision, Index, View
 from service.settings import Settings
 from service.validation.validator import Validator
 
 log = structlog.get_logger("namesake")
 
 ACTOR = "namesake"
-
-
-class Rewriter(Protocol):
-    """What the registry offers for rewriting a record in a decision."""
-
-    def rewrite(
-        self,
-        view: View,
-        row: int,
-        old: bytes,
-        sealed: Sealed,
-        kind: ChangeKind,
-        diff: bytes,
-        actor: str,
-    ) -> Put:
-        """Return the mutation that puts `sealed` in the place of the record `old`."""
 
 
 class Settler:
@@ -48,7 +32,7 @@ class Settler:
         self,
         index: Index,
         validator: Validator,
-        registry: Rewriter,
+        registry: Registry,
         codec: Codec,
         settings: Settings,
     ) -> None:
