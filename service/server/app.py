@@ -47,7 +47,6 @@ from service.validation.validator import Validator
 
 log = structlog.get_logger("namesake")
 
-SWITCH_INTERVAL_S = 0.0002
 GARBAGE_THRESHOLD = 100_000  # objects, some tens of megabytes
 
 _FILES = (
@@ -157,7 +156,7 @@ async def serve(
 
     `ready` is called with the port once calls are answered.
     """
-    _tune_interpreter()
+    _tune_collector()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -175,10 +174,7 @@ async def serve(
     return 0
 
 
-def _tune_interpreter() -> None:
-    # The writer thread lets go of the GIL at each of its LMDB calls, and would wait 5 ms for it
-    # every time that the event loop is busy.
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+def _tune_collector() -> None:
     # What start-up made stays for ever, and what calls make has few cycles: collecting as often
     # as Python does by default was a fifth of an import's time.
     gc.collect()

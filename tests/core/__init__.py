@@ -1,0 +1,1 @@
+"""The core's compiled modules against what they replace."""
