@@ -6,8 +6,8 @@ transaction: each reads what the ones before it put, and decides, and its mutati
 lock serialises the writer threads of several processes.
 
 py-lmdb releases the GIL in every call, and a thread busy in Python may take it each time and keep
-it for `sys.getswitchinterval()`. Shortening that was tried: it makes groups smaller and commits more,
-and 64 concurrent savers a fifth slower.
+it for `sys.getswitchinterval()`. Shortening that was tried: groups get smaller, commits more, and
+64 concurrent savers a fifth slower.
 """
 
 from __future__ import annotations
