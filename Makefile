@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUF := .tools/node_modules/.bin/buf
 PROTOS := $(wildcard proto/namesake/v1/*.proto)
-COMPILED := $(shell sed -n 's/^    "\(service.*\.py\)",$$/\1/p' setup.py)
+COMPILED := $(shell sed -n 's/^    "\(service.*\.pyx*\)",$$/\1/p' setup.py)
 BUILT := build/.built
 SOURCES := service demo benchmarks tests setup.py
 

@@ -23,7 +23,9 @@ SERVICE = Path(__file__).parent.parent / "service"
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to test something else than the sources say: an extension older than its module."""
     for extension in SERVICE.glob("*/*.so"):
-        source = extension.with_name(extension.name.split(".")[0] + ".py")
+        name = extension.name.split(".")[0]
+        kernel = extension.with_name(f"{name}.pyx")
+        source = kernel if kernel.exists() else extension.with_name(f"{name}.py")
         if extension.stat().st_mtime < source.stat().st_mtime:
             pytest.exit(f"{source.name} is newer than what was compiled of it: run make test", 1)
 

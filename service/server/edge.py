@@ -10,7 +10,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -30,6 +30,12 @@ SECONDS = Histogram(
     ["method"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
 )
+
+
+# Streams whose servicer reads the encoded requests itself.
+UNDECODED = frozenset({"/namesake.v1.TransferService/ImportCustomers"})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,10 @@ class Edge:
             unary = self._unary(handler, method)
             return grpc.unary_unary_rpc_method_handler(unary, None, encode)
         if handler.unary_stream is not None:
-            stream = self._stream(handler, method, handler.unary_stream, _decode)
+            stream = self._stream(handler, method, handler.unary_stream, decode_with)
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
-        stream = self._stream(handler, method, handler.stream_stream, _decode_all)
+        decode = _undecoded if method in UNDECODED else _decode_all
+        stream = self._stream(handler, method, handler.stream_stream, decode)
         return grpc.stream_stream_rpc_method_handler(stream, None, encode)
 
     def _unary(self, handler: Handler, method: str) -> Callable[[bytes, Context], Awaitable[Any]]:
@@ -92,7 +99,7 @@ class Edge:
             started = time.perf_counter()
             try:
                 self._enter(context)
-                answer = await serve(_decode(parse, encoded), context)
+                answer = await serve(decode_with(parse, encoded), context)
             except Exception as error:  # noqa: BLE001  every fault becomes a status
                 await _abort(context, method, error)
             seconds.observe(time.perf_counter() - started)
@@ -137,7 +144,8 @@ def encode(message: Message | bytes) -> bytes:
     return message if isinstance(message, bytes) else message.SerializeToString()
 
 
-def _decode(parse: Callable[[bytes], Any], encoded: bytes) -> Any:
+def decode_with(parse: Callable[[bytes], T], encoded: bytes) -> T:
+    """Return what `parse` makes of a request; raise `InvalidArgument` where that is nothing."""
     try:
         return parse(encoded)
     except DecodeError as error:
@@ -149,7 +157,13 @@ async def _decode_all(
     parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]
 ) -> AsyncIterator[Any]:
     async for encoded in requests:
-        yield _decode(parse, encoded)
+        yield decode_with(parse, encoded)
+
+
+def _undecoded(
+    parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    return requests
 
 
 async def _abort(context: Context, method: str, error: Exception) -> None:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from namesake import v1
-from service.core.model import Card, Channel, Checked, Lookup
+from service.core.model import Channel, Checked, Lookup
 from service.errors import InvalidArgument, NamesakeError, ReaderStalled, ShuttingDown
 from service.identity.registry import Batch, Job, MatchBy, Registry, Saved, Terms
 from service.index import Snapshot
 from service.server import wire
-from service.server.duplicates import check_batch
-from service.server.edge import Context, caller
+from service.server.edge import Context, caller, decode_with
 from service.server.pages import decode_token, encode_token
 from service.server.rules import check_region
 from service.settings import Settings
@@ -40,7 +39,8 @@ class _Import:
     """One import stream: its settings and whom it writes to."""
 
     registry: Registry
-    settings: v1.ImportSettings
+    job_id: str
+    rows: wire.Rows
     terms: Terms
 
 
@@ -51,12 +51,12 @@ class TransferService(v1.TransferServiceServicer):
         self._settings = settings
         self._stopping = stopping
 
-    async def ImportCustomers(  # noqa: N802
-        self, request_iterator: AsyncIterator[v1.ImportCustomersRequest], context: Context
+    async def ImportCustomers(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[v1.ImportCustomersResponse]:
-        """Save batch after batch; acknowledge each when it is durable."""
+        """Save batch after batch, from encoded requests; acknowledge each when it is durable."""
         run = await self._begin(request_iterator)
-        job = Job() if run.terms.dry_run else run.registry.job(run.settings.job_id)
+        job = Job() if run.terms.dry_run else run.registry.job(run.job_id)
         index = caller().account.index
         yield v1.ImportCustomersResponse(durable_batch=job.batch, counts=_counts(job))
         under_way: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(BATCHES_UNDER_WAY)
@@ -73,9 +73,9 @@ class TransferService(v1.TransferServiceServicer):
             rest = [task for task in _drained(under_way) if task is not None]
             await asyncio.gather(reader, *rest, return_exceptions=True)
 
-    async def _begin(self, requests: AsyncIterator[v1.ImportCustomersRequest]) -> _Import:
-        first = await anext(aiter(requests), None)
-        if first is None or first.WhichOneof("message") != "settings":
+    async def _begin(self, requests: AsyncIterator[bytes]) -> _Import:
+        first = decode_with(v1.ImportCustomersRequest.FromString, await anext(aiter(requests), b""))
+        if first.WhichOneof("message") != "settings":
             raise InvalidArgument("the first message has the settings", field="settings")
         settings = first.settings
         if not _JOB_ID.fullmatch(settings.job_id):
@@ -89,12 +89,13 @@ class TransferService(v1.TransferServiceServicer):
             match_order=_match_order(settings),
             dry_run=settings.dry_run,
         )
-        return _Import(who.account.registry, settings, terms)
+        rows = wire.Rows(settings, self._settings)
+        return _Import(who.account.registry, settings.job_id, rows, terms)
 
     async def _read(
         self,
         run: _Import,
-        requests: AsyncIterator[v1.ImportCustomersRequest],
+        requests: AsyncIterator[bytes],
         under_way: asyncio.Queue[asyncio.Task[Batch] | None],
     ) -> None:
         """Check batches as they arrive and queue their commits; None ends the queue."""
@@ -104,9 +105,7 @@ class TransferService(v1.TransferServiceServicer):
         finally:
             await under_way.put(None)
 
-    async def _next(
-        self, requests: AsyncIterator[v1.ImportCustomersRequest]
-    ) -> v1.ImportCustomersRequest | None:
+    async def _next(self, requests: AsyncIterator[bytes]) -> bytes | None:
         """Return the next request, None at the end; a stopping server waits for none."""
         following = asyncio.ensure_future(anext(requests, None))
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -119,29 +118,11 @@ class TransferService(v1.TransferServiceServicer):
             following.cancel()
             stopping.cancel()
 
-    async def _start_batch(
-        self, run: _Import, request: v1.ImportCustomersRequest
-    ) -> asyncio.Task[Batch]:
-        if request.WhichOneof("message") != "batch":
-            raise InvalidArgument("only the first message has settings", field="settings")
-        batch = request.batch
-        if not batch.number:
+    async def _start_batch(self, run: _Import, request: bytes) -> asyncio.Task[Batch]:
+        number, cards = run.rows.read(request)
+        if not number:
             raise InvalidArgument("batches are numbered from 1", field="batch.number")
-        check_batch(batch.customers, self._settings.batch_limit_rows, "batch.customers")
-        cards = [self._card(customer, run.settings) for customer in batch.customers]
-        return await run.registry.import_batch(run.settings.job_id, batch.number, cards, run.terms)
-
-    def _card(self, customer: v1.Customer, settings: v1.ImportSettings) -> Card | NamesakeError:
-        if settings.source:
-            customer.sources.append(settings.source)
-        if settings.campaign:
-            customer.campaigns.append(settings.campaign)
-        customer.tags.extend(settings.tags)
-        customer.groups.extend(settings.groups)
-        try:
-            return wire.card(customer, self._settings)
-        except NamesakeError as error:
-            return error
+        return await run.registry.import_batch(run.job_id, number, cards, run.terms)
 
     async def ExportCustomers(  # type: ignore[override]  # noqa: N802
         self, request: v1.ExportCustomersRequest, context: Context

@@ -218,13 +218,26 @@ def test_broken_batches_end_an_import_and_store_nothing(client: Client) -> None:
     """What is no message in the middle of a stream, after a good batch."""
     call = client.bytes.stream_stream("/namesake.v1.TransferService/ImportCustomers")
     good = field(2, 2, field(1, 0, b"\x01") + field(2, 2, NAME))
-    bad = field(2, 2, field(1, 0, b"\x02") + field(2, 2, NAME + field(8, 2, b"\xff")))
+    bad = field(2, 2, field(1, 0, b"\x02") + field(2, 2, NAME)[:-1])
     messages = [opening("job").SerializeToString(), good, bad, good]
     stream = call(iter(messages), metadata=client.metadata, timeout=30)
     assert len([next(stream), next(stream)]) == 2
     refused = refusal(lambda: next(stream))
     assert (refused.code, refused.reason) == (INVALID, "INVALID_ARGUMENT")
     assert client.stats().customers == 1
+
+
+def test_a_row_that_is_no_message_fails_alone(client: Client) -> None:
+    """In a batch that is well framed: broken UTF-8, a field cut off."""
+    call = client.bytes.stream_stream("/namesake.v1.TransferService/ImportCustomers")
+    rows = [NAME, NAME + field(8, 2, b"\xff"), NAME[:-1], NAME]
+    batch = field(2, 2, field(1, 0, b"\x01") + b"".join(field(2, 2, row) for row in rows))
+    messages = [opening("job").SerializeToString(), batch]
+    *_, last = call(iter(messages), metadata=client.metadata, timeout=30)
+    answer = v1.ImportCustomersResponse.FromString(last)
+    assert (answer.counts.created, answer.counts.failed) == (2, 2)
+    failures = [(one.row, one.field, one.reason) for one in answer.failures]
+    assert failures == [(2, "customer", "INVALID_ARGUMENT"), (3, "customer", "INVALID_ARGUMENT")]
 
 
 def test_tokens_of_any_bytes_are_refused_or_harmless(client: Client) -> None:
