@@ -116,11 +116,14 @@ class Grouped:
 def group(country_code: int, national: str) -> Grouped:
     """Return how a national number is grouped for reading, by the plan of its country code."""
     writing = _writing(country_code)
-    within = _chosen(writing.national, national)
-    abroad = _chosen(writing.international, national) if writing.international else within
+    within, groups = _chosen(writing.national, national)
+    shown = within.national_rule.format(*groups) if within else national
+    abroad = within
+    if writing.international:
+        abroad, groups = _chosen(writing.international, national)
     return Grouped(
-        within.pattern.sub(within.national_rule, national) if within else national,
-        abroad.pattern.sub(abroad.rule, national) if abroad else national,
+        shown,
+        abroad.rule.format(*groups) if abroad else national,
         writing.before_extension,
     )
 
@@ -141,10 +144,10 @@ def time_zones(country_code: int, national: str, kind: PhoneType | None) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """One way of grouping: the numbers that it is for, and what `pattern.sub` makes of them."""
+    """One way of grouping: the numbers that it is for, and how `str.format` joins their groups."""
 
     leading: Callable[[str], object] | None
-    pattern: re.Pattern[str]
+    matches: Callable[[str], re.Match[str] | None]
     rule: str
     national_rule: str
 
@@ -158,11 +161,13 @@ class _Writing:
     before_extension: str
 
 
-def _chosen(formats: Sequence[_Format], national: str) -> _Format | None:
+def _chosen(formats: Sequence[_Format], national: str) -> tuple[_Format | None, tuple[str, ...]]:
     for one in formats:
-        if (one.leading is None or one.leading(national)) and one.pattern.fullmatch(national):
-            return one
-    return None
+        if one.leading is None or one.leading(national):
+            match = one.matches(national)
+            if match is not None:
+                return one, match.groups("")
+    return None, ()
 
 
 def _type_in(plan: _Plan | None, national: str) -> PhoneType | None:
@@ -226,10 +231,15 @@ def _format(described: NumberFormat) -> _Format:
     prefixed = described.national_prefix_formatting_rule
     return _Format(
         leading=re.compile(leading[0]).match if leading else None,
-        pattern=re.compile(described.pattern or ""),
-        rule=rule,
-        national_rule=_FIRST_GROUP.sub(prefixed, rule, count=1) if prefixed else rule,
+        matches=re.compile(described.pattern or "").fullmatch,
+        rule=_braced(rule),
+        national_rule=_braced(_FIRST_GROUP.sub(prefixed, rule, count=1) if prefixed else rule),
     )
+
+
+def _braced(rule: str) -> str:
+    """Return a replacement of `re` as a template of `str.format`, which is quicker to fill."""
+    return _FIRST_GROUP.sub(lambda group: f"{{{int(group[1][1:]) - 1}}}", rule)
 
 
 def _range(description: PhoneNumberDesc | None) -> _Range | None:
