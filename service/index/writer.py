@@ -147,6 +147,7 @@ class Decision(NamedTuple, Generic[Outcome]):
 class View(Reads):
     """What a decision may see: everything put so far, its own group included.
 
+    Only changes and history end with the group before: they are put at the end of each.
     `now_us` is the time of the whole commit, later than that of any commit before it.
     """
 
@@ -306,6 +307,7 @@ class Writer:
             if not transaction.dirty or group[0].dry_run:
                 txn.abort()
                 return answers
+            transaction.flush()
             transaction.put_counters()
             purge_from = transaction.purge_requests(self._purge_from)
         self._purge_from = purge_from
@@ -339,8 +341,8 @@ class _GroupTransaction:
         self._customers = txn.cursor(tables.customers)
         self._put_customer = self._customers.put
         self._put_identity = txn.cursor(tables.identities).put
-        self._put_change = txn.cursor(tables.changes).put
-        self._put_history = txn.cursor(tables.history).put
+        self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
+        self._history: list[tuple[bytes, bytes]] = []
         self._requests_put = 0
         self.dirty = False
 
@@ -412,7 +414,7 @@ class _GroupTransaction:
         # A new row is the highest key: append skips the search and fills pages completely.
         self._appended(self._put_customer(stored_row, put.record, True, True, new))
         self._enter(stored_row, put.old, put.new)
-        self._record(put.kind, row, put.id, put.actor, put.reason, put.diff, append=new)
+        self._record(put.kind, row, put.id, put.actor, put.reason, put.diff)
 
     def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
         """Write the difference between what the index held of a row and is to hold."""
@@ -427,25 +429,38 @@ class _GroupTransaction:
             for domain in new.pending - old.pending:
                 txn.put(domain.encode(), stored_row, db=tables.pending)
 
-    def _record(
-        self, kind: int, row: int, id: str, actor: str, reason: str, diff: bytes, append: bool
-    ) -> None:
-        """Put the event and the history entry of a change, under the next sequence."""
+    def _record(self, kind: int, row: int, id: str, actor: str, reason: str, diff: bytes) -> None:
+        """Note the event and the history entry of a change, under the next sequence."""
         view = self._view
         sequence = view.next_sequence
         view.next_sequence = sequence + 1
         who, why, now_us = actor.encode(), reason.encode(), view.now_us
         event = layout.encode_event(kind, row, now_us, who, id.encode())
-        self._appended(self._put_change(layout.pack_u64(sequence), event, True, True, True))
+        self._changes.append((layout.pack_u64(sequence), event))
         entry = layout.encode_history(kind, now_us, who, why, diff)
-        key = layout.pack_history_key(row, sequence)
-        self._appended(self._put_history(key, entry, True, True, append))
+        self._history.append((layout.pack_history_key(row, sequence), entry))
+
+    def flush(self) -> None:
+        """Put what was noted of changes, in one call each.
+
+        Every call of py-lmdb gives the GIL away and has to win it back, and no decision reads
+        what the changes of its own group were.
+        """
+        with self._txn.cursor(self._tables.changes) as cursor:
+            _, added = cursor.putmulti(self._changes, append=True)
+            self._appended(added == len(self._changes))
+        with self._txn.cursor(self._tables.history) as cursor:
+            _, added = cursor.putmulti(self._history, overwrite=False)
+            self._appended(added == len(self._history))
+        self._changes.clear()
+        self._history.clear()
 
     def _appended(self, done: bool) -> None:
         if not done:
             raise StorageFault("The counters are behind the index: verify it")
 
     def _delete(self, delete: Delete) -> None:
+        self.flush()  # the history to delete may be of this very group
         stored_row = layout.pack_u64(delete.row)
         self._txn.delete(stored_row, b"", self._tables.customers)
         self._enter(stored_row, delete.old, NOTHING)
@@ -453,9 +468,7 @@ class _GroupTransaction:
             cursor.set_range(stored_row)
             while cursor.key().startswith(stored_row):
                 cursor.delete()  # and stand on the next, or on nothing: b""
-        self._record(
-            ChangeKind.DELETED, delete.row, delete.id, delete.actor, delete.reason, b"", False
-        )
+        self._record(ChangeKind.DELETED, delete.row, delete.id, delete.actor, delete.reason, b"")
 
     def _operation(self, put: PutOperation) -> None:
         if put.state is None:
