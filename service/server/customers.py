@@ -44,6 +44,7 @@ class CustomerService(v1.CustomerServiceServicer):
         self._validator = validator
         self._settings = settings
         self._stopping = stopping
+        self._cards = wire.Cards(settings)
 
     async def SaveCustomer(  # noqa: N802
         self, request: v1.SaveCustomerRequest, context: Context
@@ -52,7 +53,7 @@ class CustomerService(v1.CustomerServiceServicer):
         if not request.HasField("customer"):
             raise InvalidArgument("required", field="customer")
         terms = self._terms(request, _on_duplicate(request.on_duplicate))
-        card = wire.card(request.customer, self._settings)
+        card = self._cards.read(request.customer)
         (saved,) = await caller().account.registry.save([card], terms)
         if isinstance(saved, Exception):
             raise saved
