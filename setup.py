@@ -4,7 +4,7 @@
 `make proto` all get the same stubs: messages and services with their types for mypy.
 
 Beside the kernels (`.pyx`), the modules of the save and import paths are compiled by Cython as they
-stand, which takes a quarter off both. After a change to one of them `make` builds it anew, and the
+stand. After a change to one of them `make` builds it anew, and the
 tests refuse to run against an older build.
 """
 

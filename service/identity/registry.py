@@ -290,7 +290,7 @@ class Registry:
         if not diff:
             saved = Saved(Outcome.UNCHANGED, row, old, 0)
             return Decision(saved, _remember(terms, saved))
-        put = self.rewrite(view, row, old, sealed, ChangeKind.UPDATED, diff, terms.actor)
+        put = self.rewrite(view, row, old, held, sealed, ChangeKind.UPDATED, diff, terms.actor)
         saved = Saved(Outcome.UPDATED, row, put.record, view.next_sequence)
         return Decision(saved, (put, *_remember(terms, saved)))
 
@@ -299,13 +299,16 @@ class Registry:
         view: View,
         row: int,
         old: bytes,
+        held: Held,
         sealed: Sealed,
         kind: ChangeKind,
         diff: bytes,
         actor: str,
     ) -> Put:
-        """Return the mutation that puts `sealed` in the place of the record `old`."""
-        held = self._codec.held(old)
+        """Return the mutation that puts `sealed` in the place of the record `old`.
+
+        `held` is what `old` holds, which the caller has read already.
+        """
         record = self._codec.stamp(
             sealed.body,
             id=held.id,

@@ -105,9 +105,10 @@ class Settler:
 
     def _decide(self, row: int, domain: str, finding: Finding, view: View) -> Decision[None]:
         old = view.record(row)
-        if old is None or domain not in self._codec.held(old).pending:
+        held = None if old is None else self._codec.held(old)
+        if old is None or held is None or domain not in held.pending:
             return Decision(None)  # changed or deleted since the snapshot
         sealed = self._codec.settle(old, domain, finding)
         diff = self._codec.diff(old, sealed.body)
-        put = self._registry.rewrite(view, row, old, sealed, ChangeKind.VERDICT, diff, ACTOR)
+        put = self._registry.rewrite(view, row, old, held, sealed, ChangeKind.VERDICT, diff, ACTOR)
         return Decision(None, (put,))

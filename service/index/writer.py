@@ -7,7 +7,7 @@ lock serialises the writer threads of several processes.
 
 py-lmdb releases the GIL in every call, and a thread busy in Python may take it each time and keep
 it for `sys.getswitchinterval()`. Shortening that was tried: groups get smaller, commits more, and
-64 concurrent savers a fifth slower.
+64 concurrent savers slower.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ async def serve(
 
 def _tune_collector() -> None:
     # What start-up made stays for ever, and what calls make has few cycles: collecting as often
-    # as Python does by default was a fifth of an import's time.
+    # as Python does by default only looks through them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)

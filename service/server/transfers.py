@@ -20,7 +20,6 @@ from service.server.pages import decode_token, encode_token
 from service.server.rules import check_region
 from service.settings import Settings
 
-EXPORT_BATCH_BYTES = 1 << 20
 BATCHES_UNDER_WAY = 2  # one being checked while the one before is committed
 
 _EXPORT_TOKEN = 3
@@ -160,7 +159,10 @@ class TransferService(v1.TransferServiceServicer):
             if shown is not None:
                 batch.append(shown)
                 size += len(shown)
-            if len(batch) == self._settings.export_batch_rows or size >= EXPORT_BATCH_BYTES:
+            if (
+                len(batch) == self._settings.export_batch_rows
+                or size >= self._settings.page_limit_bytes
+            ):
                 yield row, batch
                 batch, size = [], 0
         if batch or row == after_row:
