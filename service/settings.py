@@ -125,6 +125,12 @@ class Settings(BaseSettings):
     page_limit_bytes: int = Field(
         2 << 20, ge=1 << 16, description="Answers are cut at this; clients take 4 MiB by default"
     )
+    answer_limit: int = Field(
+        4 << 20, ge=1 << 16, description="Largest unpaged answer: what clients take by default"
+    )
+    count_budget_rows: int = Field(
+        200_000, ge=1, description="Rows read to count for many customers; then counts are floors"
+    )
     duplicate_page_rows: int = Field(5, ge=1, description="Others shown per contact point")
     count_limit_rows: int = Field(
         10_000, ge=1, description="Duplicates of one point are counted up to this, then it is said"

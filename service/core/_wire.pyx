@@ -90,6 +90,7 @@ cdef enum:  # fields of the other messages that are looked into
     DATE_YEAR = 1
     DATE_MONTH = 2
     DATE_DAY = 3
+    ADDRESS_PRIMARY = 2
     ADDRESS_LINES = 3
     ADDRESS_COUNTRY = 7
     IDENTITY_TYPE = 1
@@ -194,7 +195,7 @@ FIELDS = {
     },
     "PostalAddress": {
         1: ("kind", NUMBER, False, _CONTACT_KIND_LAST),
-        2: ("primary", NUMBER, False, _BOOL),
+        ADDRESS_PRIMARY: ("primary", NUMBER, False, _BOOL),
         ADDRESS_LINES: ("lines", TEXT, True, 0),
         4: ("city", TEXT, False, 0),
         5: ("postcode", TEXT, False, 0),
@@ -503,6 +504,7 @@ cdef struct _Row:
     Py_ssize_t primary_emails
     Py_ssize_t primary_phones
     Py_ssize_t addresses
+    Py_ssize_t primary_addresses
     Py_ssize_t contacts
     Py_ssize_t primary_contacts
     Py_ssize_t identities
@@ -535,6 +537,7 @@ cdef bint _survey(_Span span, const _Bounds* bounds, _Row* row) noexcept nogil:
         and row.points <= bounds.points
         and not (bounds.is_exclusive and row.identities > 1)
         and row.addresses <= bounds.entries
+        and row.primary_addresses <= 1
         and row.contacts <= bounds.entries
         and row.primary_contacts <= (0 if row.kind == KIND_COMPANY else 1)
     )
@@ -733,7 +736,9 @@ cdef bint _take_address(_Span span, const _Bounds* bounds, _Row* row) noexcept n
     while cursor.at < cursor.end:
         if not _next(&cursor, _POSTAL_ADDRESS, &field):
             return False
-        if field.number == ADDRESS_LINES:
+        if field.number == ADDRESS_PRIMARY:
+            row.primary_addresses += 1
+        elif field.number == ADDRESS_LINES:
             lines += 1
         elif field.number == ADDRESS_COUNTRY:
             if not _is_country(field.body):
@@ -964,8 +969,8 @@ cdef object _card(bytes batch, _Span span, const _Bounds* bounds, Extra extra):
     draft.batch = batch
     draft.extra = extra
     memcpy(draft.edges, row.edges, sizeof(row.edges))
-    draft.kind = row.kind or KIND_PERSON
-    draft.state = row.state or STATE_ACTIVE
+    draft.kind = row.kind
+    draft.state = row.state
     draft.identities = _identities(draft) if row.identities else ()
     return _named(
         Card, (draft, _text(row.id), _text(row.etag), _points(draft, &row), draft.identities)
@@ -992,6 +997,7 @@ cdef tuple _points(Draft draft, const _Row* row):
         region = _text(row.region)
         _add_points(points, _EMAIL, draft.span(SECTION_EMAILS), "")
         _add_points(points, _PHONE, draft.span(SECTION_PHONES), region)
+        draft.own = len(points)
         while _entry(&cursor, &field):
             _read_contact(field.body, &contact)
             _add_points(points, _EMAIL, contact.emails, "")
@@ -1068,8 +1074,9 @@ cdef class Draft:
     cdef Extra extra
     cdef tuple identities
     cdef Bytes edges[SECTIONS + 1]
-    cdef int kind
+    cdef int kind  # 0 where the row does not say
     cdef int state
+    cdef Py_ssize_t own  # contact points that are the customer's, not a contact's
 
     def __init__(self):
         raise TypeError("made by walk")
@@ -1094,8 +1101,8 @@ cdef class Draft:
             raise TypeError("made by walk")
         try:
             _reserve(&out, self.edges[SECTIONS] - self.edges[0] + self.extra.size + 256)
-            _put_number(&out, KIND, self.kind)
-            _put_number(&out, STATE, self.state)
+            _put_number(&out, KIND, self.kind or KIND_PERSON)
+            _put_number(&out, STATE, self.state or STATE_ACTIVE)
             _copy(&out, self.span(SECTION_PLAIN))
             checks = _Checks(checked, encode_finding)
             _put_points(&out, EMAILS, self.span(SECTION_EMAILS), False, checks)
@@ -1109,7 +1116,13 @@ cdef class Draft:
             body = PyBytes_FromStringAndSize(<const char*>out.start, out.size)
         finally:
             PyMem_Free(out.start)
-        return _named(Sealed, (body, self._held(checked, checks.mobiles)))
+        return _named(Sealed, (body, self._held(checked, checks.mobiles), self._assumed()))
+
+    cdef tuple _assumed(self):
+        """Return the fields that the row does not have and its body has."""
+        if self.kind:
+            return () if self.state else ("state",)
+        return ("kind",) if self.state else ("kind", "state")
 
     cdef int _put_words(self, _Out* out) except -1:
         """Write the lists of words: the row's own, then those that are added and not there."""
@@ -1133,10 +1146,14 @@ cdef class Draft:
         cdef list normals = []
         cdef list pending = []
         cdef int reason
+        cdef Py_ssize_t own = 0, place = 0
         for one in checked:
             normal = one.normal
             if normal:
                 normals.append((one.channel, normal))
+            place += 1
+            if place == self.own:
+                own = len(normals)
             reason = one.finding.reason
             if reason == _AWAITED_PENDING or reason == _AWAITED_UNKNOWN:
                 pending.append(normal.rpartition("@")[2])
@@ -1145,11 +1162,12 @@ cdef class Draft:
             (
                 "",
                 "",
-                self.state == STATE_ARCHIVED,
                 tuple(normals),
                 self.identities,
                 tuple(pending),
                 frozenset(mobiles),
+                own,
+                self.kind == KIND_COMPANY,
             ),
         )
 

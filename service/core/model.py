@@ -156,18 +156,23 @@ class Held(NamedTuple):
 
     id: str = ""
     etag: str = ""
-    archived: bool = False
     normals: tuple[tuple[Channel, str], ...] = ()  # normal forms, in the record's order
     identities: tuple[Identity, ...] = ()
     pending: tuple[str, ...] = ()  # domains whose DNS verdict is awaited
     mobiles: frozenset[str] = frozenset()  # normal forms of mobile phones, by kind or type
+    own: int = 0  # so many of the normal forms are the customer's; the others its contacts'
+    is_company: bool = False
 
 
 class Sealed(NamedTuple):
-    """A record's body, complete but for what only the writer knows, and what it holds."""
+    """A record's body, complete but for what only the writer knows, and what it holds.
+
+    `assumed` names the fields that the card left out and the body has a default for.
+    """
 
     body: bytes
     held: Held
+    assumed: tuple[str, ...] = ()
 
 
 class Combine(IntEnum):

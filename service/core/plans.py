@@ -64,8 +64,10 @@ class _Plan:
 
 def split(digits: str) -> tuple[int, str] | None:
     """Split E.164 digits into country code and national number; None for no country's."""
+    if digits[:1] in ("", "0"):  # no country code begins with 0
+        return None
     for size in (1, 2, 3):
-        country_code = int(digits[:size] or "0")
+        country_code = int(digits[:size])
         if country_code in COUNTRY_CODE_TO_REGION_CODE:
             return country_code, digits[size:]
     return None

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 from service.core.model import Channel, Held, Identity
 from service.core.prepare import match_key
-from service.index import Kind, Reads, identity_text
-
-NORMAL_KINDS = {Channel.EMAIL: Kind.EMAIL, Channel.PHONE: Kind.PHONE}
+from service.index import NORMAL, Kind, Reads, identity_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,20 @@ def rows_sharing(reads: Reads, query: Query, after_row: int, limit: int) -> list
 def rows_holding(reads: Reads, query: Query, limit: int) -> list[int]:
     """Return the rows that hold the very normal form, ascending."""
     if isinstance(query.what, Channel):
-        return reads.rows(NORMAL_KINDS[query.what], query.normal, 0, limit)
+        return reads.rows(NORMAL[query.what], query.normal, 0, limit)
     return rows_sharing(reads, query, 0, limit)
 
 
 def others(reads: Reads, queries: Iterable[Query], own_row: int, limit: int) -> list[int]:
-    """Return the different rows that share any of the queries, without the own; ascending."""
+    """Return up to `limit` different rows that share any of the queries, ascending.
+
+    Without the own; of more than `limit` not always the lowest.
+    """
     found: set[int] = set()
     for query in queries:
         found.update(rows_sharing(reads, query, 0, limit + 1))
+        if len(found) > limit:
+            break
     found.discard(own_row)
     return sorted(found)[:limit]
 

@@ -48,6 +48,7 @@ from service.settings import Settings
 from service.validation.validator import Validator
 
 NAMED_DUPLICATES = 5  # ids that a refusal names
+MATCHES_LOOKED_AT = 20  # customers who share a key of a card, to find the one that is meant
 
 
 class OnDuplicate(IntEnum):
@@ -96,6 +97,14 @@ class Saved(NamedTuple):
     row: int
     record: bytes
     sequence: int
+
+
+class _Stored(NamedTuple):
+    """A live customer as a decision found it."""
+
+    row: int
+    record: bytes
+    held: Held
 
 
 T = TypeVar("T")
@@ -212,17 +221,18 @@ class Registry:
         if row is not None:
             self._reject_shared(sealed, row, terms, view)
             how = Combine.OVERLAY if terms.match_order else Combine.REPLACE
-            return self._change(row, sealed, how, (), card.etag, terms, view)
+            return self._change(self._stored(row, view), sealed, how, (), card.etag, terms, view)
+        stored = None
         if terms.match_order:
-            row = _match(sealed, card, terms.match_order, view)
+            stored = self._match(sealed, card, terms.match_order, view)
             how = Combine.OVERLAY
         elif terms.on_duplicate is OnDuplicate.ATTACH:
-            row = self._attach_to(sealed, view)
+            stored = self._attach_to(sealed, view)
             how = Combine.FILL
         else:
             self._reject_shared(sealed, 0, terms, view)
-        if row is not None:
-            return self._change(row, sealed, how, (), "", terms, view)
+        if stored is not None:
+            return self._change(stored, sealed, how, (), "", terms, view)
         return self._create(card, sealed, terms, view)
 
     def _decide_update(
@@ -233,7 +243,8 @@ class Registry:
         row = self._own_row(card, view)
         if row is None:
             raise NotFound("there is no customer with this id", field="customer.id")
-        return self._change(row, sealed, Combine.MASK, mask, card.etag, terms, view)
+        stored = self._stored(row, view)
+        return self._change(stored, sealed, Combine.MASK, mask, card.etag, terms, view)
 
     def _decide_delete(
         self, id: str, etag: str, reason: str, actor: str, view: View
@@ -241,7 +252,7 @@ class Registry:
         found = _live(view.find(id), "id") if id else None
         if found is None:
             raise NotFound("there is no customer with this id", field="id")
-        held = self._codec.held(_record(view, found.row))
+        held = self._stored(found.row, view).held
         _check_etag(held.etag, etag, "etag")
         delete = Delete(
             found.row, id=id, old=self._index.entries_of(held), actor=actor, reason=reason
@@ -272,9 +283,13 @@ class Registry:
         saved = Saved(Outcome.CREATED, row, record, sequence)
         return Decision(saved, (put, *_remember(terms, saved)))
 
+    def _stored(self, row: int, view: View) -> _Stored:
+        record = _record(view, row)
+        return _Stored(row, record, self._codec.held(record))
+
     def _change(
         self,
-        row: int,
+        stored: _Stored,
         new: Sealed,
         how: Combine,
         mask: Sequence[str],
@@ -282,8 +297,7 @@ class Registry:
         terms: Terms,
         view: View,
     ) -> Decision[Saved]:
-        old = _record(view, row)
-        held = self._codec.held(old)
+        row, old, held = stored
         _check_etag(held.etag, etag, "customer.etag")
         sealed = self._codec.combine(old, new, how, mask)
         diff = self._codec.diff(old, sealed.body)
@@ -338,15 +352,46 @@ class Registry:
                 customers=self._names(rows, view),
             )
 
-    def _attach_to(self, sealed: Sealed, view: View) -> int | None:
-        rows = others(view, queries_of(sealed.held), 0, NAMED_DUPLICATES)
-        if len(rows) > 1:
+    def _attach_to(self, sealed: Sealed, view: View) -> _Stored | None:
+        """Return the one customer with a point or identity of the card, None if there is none.
+
+        A contact of a company shares its phone with the company, and is not it.
+        """
+        held = sealed.held
+        own = queries_of(held._replace(normals=held.normals[: held.own]))
+        rows = others(view, own, 0, MATCHES_LOOKED_AT)
+        found = [self._stored(row, view) for row in rows]
+        found = [one for one in found if one.held.is_company == held.is_company]
+        if len(found) > 1:
             raise AmbiguousDuplicates(
                 "several customers have an e-mail, phone or identity of this card",
                 field="customer",
-                customers=self._names(rows, view),
+                customers=",".join(one.held.id for one in found[:NAMED_DUPLICATES]),
             )
-        return rows[0] if rows else None
+        return found[0] if found else None
+
+    def _match(
+        self, sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View
+    ) -> _Stored | None:
+        """Return whom an imported card means: the first that one of its keys finds, in order.
+
+        A card with an id of its own that is not here yet is somebody new: the id is the authority.
+        Points of contacts are not looked at on either side, and a person is never a company.
+        """
+        if card.id and MatchBy.CUSTOMER_ID in order:
+            return None
+        held = sealed.held
+        asked: set[tuple[Kind, str]] = set()
+        for by in order:
+            for key in _keys(held, by):
+                if key in asked:
+                    continue
+                asked.add(key)
+                for row in view.rows(*key, 0, MATCHES_LOOKED_AT):
+                    stored = self._stored(row, view)
+                    if stored.held.is_company == held.is_company and _owns(stored.held, key):
+                        return stored
+        return None
 
     def _names(self, rows: Sequence[int], view: View) -> str:
         return ",".join(self._codec.held(_record(view, row)).id for row in rows)
@@ -376,7 +421,9 @@ class _BatchRun:
 
     def decide_open(self, view: View) -> Decision[None]:
         """Read how far the job is; a batch that is durable already is not run again."""
-        self._tally = dict.fromkeys((*Outcome, None), 0)  # the group may be run a second time
+        # The group may be run a second time.
+        self._tally = dict.fromkeys((*Outcome, None), 0)
+        self._is_open = False
         if not self.dry_run:
             self._job = _decode_job(view.operation(self._key))
         self.is_done = self._number <= self._job.batch
@@ -447,35 +494,26 @@ class _Ids:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _match(sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View) -> int | None:
-    """Return the row that an imported card means, by the first key that finds somebody.
-
-    A card with an id of its own that is not here yet is somebody new: the id is the authority.
-    """
-    if card.id and MatchBy.CUSTOMER_ID in order:
-        return None
-    held = sealed.held
-    asked: list[tuple[Kind, str]] = []
-    for by in order:
-        for key in _keys(held, by):
-            if key in asked:
-                continue
-            if rows := view.rows(*key, 0, 1):
-                return rows[0]
-            asked.append(key)
-    return None
-
-
 def _keys(held: Held, by: MatchBy) -> list[tuple[Kind, str]]:
+    own = held.normals[: held.own]
     if by is MatchBy.PHONE:
-        return [(Kind.PHONE, one) for channel, one in held.normals if channel is Channel.PHONE]
+        return [(Kind.PHONE, one) for channel, one in own if channel is Channel.PHONE]
     if by is MatchBy.EMAIL:
-        return [(Kind.EMAIL, one) for channel, one in held.normals if channel is Channel.EMAIL]
+        return [(Kind.EMAIL, one) for channel, one in own if channel is Channel.EMAIL]
     if by is MatchBy.MOBILE:
-        return [(Kind.PHONE, normal) for normal in held.mobiles]
-    if by is MatchBy.IDENTITY and held.identities:
+        return [key for key in _keys(held, MatchBy.PHONE) if key[1] in held.mobiles]
+    if by is MatchBy.IDENTITY:
         return [(Kind.OTHER, identity_text(identity)) for identity in held.identities]
     return []
+
+
+def _owns(held: Held, key: tuple[Kind, str]) -> bool:
+    """Tell whether a key is the customer's own and not a contact's."""
+    kind, text = key
+    if kind is Kind.OTHER:
+        return True
+    channel = Channel.EMAIL if kind is Kind.EMAIL else Channel.PHONE
+    return (channel, text) in held.normals[: held.own]
 
 
 def _live(found: Found, field: str) -> Found | None:

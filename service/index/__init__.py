@@ -12,6 +12,7 @@ from pathlib import Path
 from service.core.model import Held
 from service.index import layout
 from service.index.layout import (
+    NORMAL,
     Change,
     ChangeKind,
     Entries,

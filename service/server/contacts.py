@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from namesake import v1
 from service.core.model import Channel, Lookup, Point
-from service.errors import InvalidArgument
+from service.errors import InvalidArgument, LimitExceeded
 from service.server import wire
 from service.server.duplicates import check_batch
 from service.server.edge import Context, caller
+from service.server.pace import Pace
 from service.server.rules import VALUE_LIMIT_CHARS, check_region
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -45,7 +46,17 @@ class ValidationService(v1.ValidationServiceServicer):
             default_region=request.default_region or caller().account.default_region,
             lookup=_lookup(request.lookup),
         )
-        return [wire.contact_result(one) for one in checked]
+        results, pace, size = [], Pace(), 0
+        for one in checked:
+            result = wire.contact_result(one)
+            size += result.ByteSize()
+            if size > self._settings.answer_limit:
+                raise LimitExceeded(
+                    "these results are too large for one answer; ask for fewer", field="contacts"
+                )
+            results.append(result)
+            await pace.step()
+        return results
 
 
 def _lookup(value: int) -> Lookup:

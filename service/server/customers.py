@@ -17,12 +17,13 @@ from service.errors import (
 )
 from service.identity.lookup import Query, rows_holding, rows_sharing
 from service.identity.registry import OnDuplicate, Outcome, Saved, Terms
-from service.index import Change, ChangeKind, HistoryEntry, Snapshot
+from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
 from service.server import wire
 from service.server.duplicates import check_batch, find_duplicates
 from service.server.edge import Context, caller
+from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
-from service.server.rules import check_identity, check_mask, check_region
+from service.server.rules import check_identity, check_line, check_mask, check_region
 from service.settings import Settings
 from service.validation.validator import Validator
 
@@ -62,7 +63,7 @@ class CustomerService(v1.CustomerServiceServicer):
             customer=customer,
             outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
             duplicates=duplicates,
-            sequence=saved.sequence,
+            sequence=0 if terms.dry_run else saved.sequence,
         )
 
     async def UpdateCustomer(  # noqa: N802
@@ -71,24 +72,25 @@ class CustomerService(v1.CustomerServiceServicer):
         """Change the fields of a mask."""
         if not request.customer.id:
             raise InvalidArgument("required", field="customer.id")
-        check_mask(request.update_mask.paths, "update_mask")
+        mask = list(request.update_mask.paths)
+        check_mask(mask, "update_mask")
         terms = self._terms(request, OnDuplicate.REPORT)
-        card = wire.card(request.customer, self._settings, partial=True)
-        saved = await caller().account.registry.update(card, list(request.update_mask.paths), terms)
+        home = _home(caller().account.index, request.customer.id)
+        card = wire.masked_card(request.customer, mask, self._settings, home)
+        saved = await caller().account.registry.update(card, mask, terms)
         customer, duplicates = self._outcome(saved, terms)
         return v1.UpdateCustomerResponse(
             customer=customer,
             outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
             duplicates=duplicates,
-            sequence=saved.sequence,
+            sequence=0 if terms.dry_run else saved.sequence,
         )
 
     def _terms(
         self, request: v1.SaveCustomerRequest | v1.UpdateCustomerRequest, how: OnDuplicate
     ) -> Terms:
         check_region(request.default_region, "default_region")
-        if len(request.request_id) > REQUEST_ID_CHARS:
-            raise InvalidArgument(f"at most {REQUEST_ID_CHARS} characters", field="request_id")
+        check_line(request.request_id, REQUEST_ID_CHARS, "request_id")
         who = caller()
         return Terms(
             actor=who.actor,
@@ -109,6 +111,7 @@ class CustomerService(v1.CustomerServiceServicer):
         self, request: v1.GetCustomerRequest, context: Context
     ) -> v1.GetCustomerResponse:
         """Return one customer, following redirects."""
+        _check_given(request.id)
         with caller().account.index.snapshot() as snapshot:
             record = _record(snapshot, request.id)
         if record is None:
@@ -121,17 +124,19 @@ class CustomerService(v1.CustomerServiceServicer):
         """Return many customers, following redirects."""
         check_batch(request.ids, self._settings.page_limit_rows, "ids")
         answer = v1.BatchGetCustomersResponse()
+        pace = Pace()
         size = 0
         with caller().account.index.snapshot() as snapshot:
             for id in request.ids:
                 result = answer.results.add(id=id)
                 if (record := _record(snapshot, id)) is not None:
-                    size += len(record)
+                    result.customer.CopyFrom(wire.dressed(record))
+                    size += result.customer.ByteSize()
                     if size > self._settings.page_limit_bytes:
                         raise LimitExceeded(
-                            "these cards are too large for one answer; ask for fewer"
+                            "these cards are too large for one answer; ask for fewer", field="ids"
                         )
-                    result.customer.CopyFrom(wire.dressed(record))
+                await pace.step()
         return answer
 
     async def ListCustomers(  # noqa: N802
@@ -148,15 +153,16 @@ class CustomerService(v1.CustomerServiceServicer):
         listing = _LIST_TOKEN + order * 8 + keep
         start, _ = decode_token(request.page_token, listing)
         with caller().account.index.snapshot() as snapshot:
-            page, position = self._page(_SCANS[order](snapshot, start), keep, rows)
+            page, position = await self._page(_SCANS[order](snapshot, start), keep, rows)
         token = encode_token(listing, position) if position else ""
         return v1.ListCustomersResponse(customers=page, next_page_token=token)
 
-    def _page(
+    async def _page(
         self, scan: Iterable[tuple[int, bytes | None]], keep: int, rows: int
     ) -> tuple[list[v1.Customer], int]:
         """Return a page and where the next begins (0 at the end)."""
         page: list[v1.Customer] = []
+        pace = Pace()
         last = size = 0
         for looked_at, (position, record) in enumerate(scan):
             is_full = len(page) == rows or size >= self._settings.page_limit_bytes
@@ -167,16 +173,19 @@ class CustomerService(v1.CustomerServiceServicer):
                 customer = v1.Customer.FromString(record)
                 if _STATES[keep] in (None, customer.state):
                     page.append(wire.dress(customer))
-                    size += len(record)
+                    size += customer.ByteSize()
+            await pace.step()
         return page, 0
 
     async def DeleteCustomer(  # noqa: N802
         self, request: v1.DeleteCustomerRequest, context: Context
     ) -> v1.DeleteCustomerResponse:
         """Delete a customer for ever."""
+        _check_given(request.id)
         if len(request.reason.strip()) not in DELETE_REASON_CHARS:
             bounds = f"{DELETE_REASON_CHARS[0]} to {DELETE_REASON_CHARS[-1]}"
             raise InvalidArgument(f"required, {bounds} characters", field="reason")
+        check_line(request.reason, self._settings.text_limit_chars, "reason")
         who = caller()
         sequence = await who.account.registry.delete(
             request.id, request.etag, request.reason.strip(), who.actor
@@ -195,11 +204,13 @@ class CustomerService(v1.CustomerServiceServicer):
         region = request.default_region or account.default_region
         normals = await self._normals(request.identities, region)
         answer = v1.ResolveIdentitiesResponse()
+        pace = Pace()
         with account.index.snapshot() as snapshot:
             for identity, normal in zip(request.identities, normals, strict=True):
                 result = answer.results.add(identity=identity, normal=normal)
                 if normal:
                     _resolve(snapshot, identity.type, normal, result)
+                await pace.step()
         return answer
 
     async def _normals(self, identities: Sequence[v1.IdentityQuery], region: str) -> list[str]:
@@ -215,6 +226,7 @@ class CustomerService(v1.CustomerServiceServicer):
         self, request: v1.ListHistoryRequest, context: Context
     ) -> v1.ListHistoryResponse:
         """List what happened to a customer, newest first."""
+        _check_given(request.id)
         rows = page_rows(request.page_size, self._settings)
         before, _ = decode_token(request.page_token, _HISTORY_TOKEN)
         answer = v1.ListHistoryResponse()
@@ -240,6 +252,9 @@ class CustomerService(v1.CustomerServiceServicer):
         self, request: v1.WatchChangesRequest, context: Context
     ) -> AsyncIterator[v1.WatchChangesResponse]:
         """Stream every change after a sequence, and go on as changes happen."""
+        for number, kind in enumerate(request.kinds):
+            if kind not in v1.ChangeKind.values() or not kind:
+                raise InvalidArgument("not a value of this enum", field=f"kinds[{number}]")
         index = caller().account.index
         after = request.after_sequence
         with index.snapshot() as snapshot:
@@ -280,6 +295,18 @@ def _on_duplicate(value: int) -> OnDuplicate:
         return OnDuplicate(value or OnDuplicate.REPORT)
     except ValueError as error:
         raise InvalidArgument("not a value of this enum", field="on_duplicate") from error
+
+
+def _check_given(id: str) -> None:
+    if not id:
+        raise InvalidArgument("required", field="id")
+
+
+def _home(index: Index, id: str) -> str:
+    """Return the country where a stored customer's phones are, "" where that is not known."""
+    with index.snapshot() as snapshot:
+        record = _record(snapshot, id)
+    return wire.country(v1.Customer.FromString(record)) if record is not None else ""
 
 
 def _record(snapshot: Snapshot, id: str) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 from namesake import v1
 from service.core.model import Channel, Lookup
@@ -12,9 +13,12 @@ from service.identity.lookup import Query, Sharing, others, queries_of, sharing
 from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller
+from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
 from service.server.rules import check_region
 from service.settings import Settings
+
+COUNT_LEAST_ROWS = 100  # counted of each customer even where a request has used its budget
 
 _TOKEN = 1
 
@@ -43,12 +47,16 @@ class DuplicateService(v1.DuplicateServiceServicer):
                 snapshot,
                 points,
                 row,
-                page_rows=rows,
+                # All groups together are one page, with one of each at least.
+                page_rows=max(1, min(rows, self._settings.page_limit_rows // max(1, len(points)))),
                 count_limit=self._settings.count_limit_rows,
                 after_row=after_row,
             )
-            answer = [point_duplicates(snapshot, group, row) for group in groups]
-        return v1.ListDuplicatesResponse(groups=answer)
+            answer, pace = v1.ListDuplicatesResponse(), Pace()
+            for group in groups:
+                answer.groups.append(point_duplicates(snapshot, group, row))
+                await pace.step()
+        return answer
 
     async def _subject(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
         match request.WhichOneof("subject"):
@@ -65,7 +73,7 @@ class DuplicateService(v1.DuplicateServiceServicer):
     async def _checked_draft(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
         check_region(request.default_region, "default_region")
         account = caller().account
-        card = wire.card(request.draft, self._settings, partial=True)
+        card = wire.draft_card(request.draft, self._settings)
         region = request.default_region or account.default_region
         customer = await account.registry.preview(card, region, Lookup.SKIP)
         draft = v1.Customer.FromString(customer)
@@ -77,21 +85,24 @@ class DuplicateService(v1.DuplicateServiceServicer):
     ) -> v1.CountDuplicatesResponse:
         """Count who shares anything with each of many customers."""
         check_batch(request.ids, self._settings.page_limit_rows, "ids")
+        answer, pace = v1.CountDuplicatesResponse(), Pace()
+        left = self._settings.count_budget_rows
         with caller().account.index.snapshot() as snapshot:
-            counts = [self._count(snapshot, id) for id in request.ids]
-        return v1.CountDuplicatesResponse(counts=counts)
-
-    def _count(self, snapshot: Snapshot, id: str) -> v1.DuplicateCount:
-        row = snapshot.find(id).row
-        record = snapshot.record(row)
-        if record is None:
-            return v1.DuplicateCount(id=id, not_found=True)
-        limit = self._settings.count_limit_rows
-        held = wire.Records(self._settings).held(record)
-        found = others(snapshot, queries_of(held), row, limit + 1)
-        return v1.DuplicateCount(
-            id=id, count=min(len(found), limit), count_is_floor=len(found) > limit
-        )
+            for id in request.ids:
+                limit = min(self._settings.count_limit_rows, max(left, COUNT_LEAST_ROWS))
+                counted = answer.counts.add(id=id)
+                row = snapshot.find(id).row
+                record = snapshot.record(row)
+                if record is None:
+                    counted.not_found = True
+                    continue
+                held = wire.Records(self._settings).held(record)
+                found = others(snapshot, queries_of(held), row, limit + 1)
+                counted.count = min(len(found), limit)
+                counted.count_is_floor = len(found) > limit
+                left -= len(found)
+                await pace.step()
+        return answer
 
 
 def check_batch(items: Sequence[object], limit: int, field: str) -> None:
@@ -143,7 +154,8 @@ def point_duplicates(snapshot: Snapshot, group: Sharing, own_row: int) -> v1.Poi
 
 
 def _mark(query: Query) -> str:
-    return f"{query.what}:{query.normal}"
+    # A token is seen by proxies and logs: it must not show the e-mail or phone.
+    return blake2b(f"{query.what}:{query.normal}".encode(), digest_size=8).hexdigest()
 
 
 def _shown(

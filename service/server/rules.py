@@ -10,7 +10,7 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
@@ -29,6 +29,11 @@ RESERVED_TYPES = frozenset({"email", "phone", "customer"})
 OUTPUT_ONLY = frozenset({"id", "etag", "create_time", "update_time"})
 MASKABLE = frozenset(f.name for f in v1.Customer.DESCRIPTOR.fields) - OUTPUT_ONLY
 
+# What the server adds to a contact point.
+_ADDED = (
+    "normal", "finding", "extension", "region", "type",
+    "time_zones", "national", "international", "tel_uri",
+)  # fmt: skip
 _TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _CUSTOM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _REGION = re.compile(r"[A-Z]{2}")
@@ -70,11 +75,26 @@ def check_shape(customer: v1.Customer, settings: Settings, at: str = "customer")
     """
     size = customer.ByteSize()
     if size > settings.customer_limit:
+        size = _given_size(customer)
+    if size > settings.customer_limit:
         raise InvalidArgument(
             f"the card has {size} bytes, at most {settings.customer_limit} are taken", field=at
         )
     _fields(customer, at, _CUSTOMER_CHECKS)
     _texts(customer, size, settings, at)
+
+
+def _given_size(customer: v1.Customer) -> int:
+    """Return the bytes of a card without what the server adds to it."""
+    given = v1.Customer()
+    given.CopyFrom(customer)
+    owners: list[v1.Customer | v1.Contact] = [given, *given.contacts]
+    for owner in owners:
+        for point in (*owner.emails, *owner.phones):
+            for name in _ADDED:
+                if name in point.DESCRIPTOR.fields_by_name:
+                    point.ClearField(cast(Any, name))
+    return given.ByteSize()
 
 
 def _fields(message: Message, at: str, checks: Mapping[str, Callable[..., None]]) -> None:
@@ -114,11 +134,33 @@ def check_mask(paths: Sequence[str], field: str) -> None:
     """Refuse an empty mask, and names that are not client-set top-level fields of Customer."""
     if not paths:
         raise InvalidArgument("required: the names of the fields to change", field=field)
-    for path in paths:
+    for index, path in enumerate(paths):
         if path not in MASKABLE:
             raise InvalidArgument(
-                "names a field that Customer has not, or that cannot be set", field=field
+                "names a field that Customer has not, or that cannot be set",
+                field=f"{field}.paths[{index}]",
             )
+    check_once(paths, f"{field}.paths")
+
+
+def check_once(values: Sequence[object], field: str) -> None:
+    """Refuse a list that names something twice, which also bounds it."""
+    if len(set(values)) < len(values):
+        raise InvalidArgument("names something twice", field=field)
+
+
+def check_added(words: Mapping[str, Sequence[str]], settings: Settings, at: str) -> None:
+    """Check lists of words that are added to every row of an import."""
+    for name, values in words.items():
+        _bound(len(values), settings.list_limit, "entries", f"{at}.{name}")
+        _words(values, f"{at}.{name}")
+        for index, value in enumerate(values):
+            _text(value, settings.text_limit_chars, f"{at}.{name}[{index}]")
+
+
+def check_line(text: str, limit_chars: int, field: str) -> None:
+    """Refuse a text over its limit or with a NUL."""
+    _text(text, limit_chars, field)
 
 
 def _bound(count: int, limit: int, what: str, field: str) -> None:
@@ -179,6 +221,8 @@ def _contacts(contacts: Sequence[v1.Contact], field: str) -> None:
 
 
 def _addresses(addresses: Sequence[v1.PostalAddress], field: str) -> None:
+    if sum(address.primary for address in addresses) > 1:
+        raise InvalidArgument("at most one is primary", field=field)
     for index, address in enumerate(addresses):
         at = f"{field}[{index}]"
         _enums(address, ("kind",), at)
@@ -303,14 +347,17 @@ def _texts(customer: v1.Customer, size: int, settings: Settings, at: str) -> Non
 def _walk_texts(message: Message, limit: int, at: str) -> None:
     for descriptor, value in message.ListFields():
         field = f"{at}.{descriptor.name}"
-        values = value if descriptor.is_repeated else (value,)
         if descriptor.message_type and descriptor.message_type.GetOptions().map_entry:
-            values = value.values()
-        for item in values:
+            named = [(f"{field}.{name}", item) for name, item in value.items()]
+        elif descriptor.is_repeated:
+            named = [(f"{field}[{index}]", item) for index, item in enumerate(value)]
+        else:
+            named = [(field, value)]
+        for path, item in named:
             if isinstance(item, Message):
-                _walk_texts(item, limit, field)
+                _walk_texts(item, limit, path)
             elif isinstance(item, str):
-                _text(item, limit, field)
+                _text(item, limit, path)
 
 
 def _text(text: str, limit: int, field: str) -> None:

@@ -16,8 +16,9 @@ from service.identity.registry import Batch, Job, MatchBy, Registry, Saved, Term
 from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller, decode_with
+from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token
-from service.server.rules import check_region
+from service.server.rules import check_once, check_region
 from service.settings import Settings
 
 BATCHES_UNDER_WAY = 2  # one being checked while the one before is committed
@@ -65,7 +66,8 @@ class TransferService(v1.TransferServiceServicer):
                 batch = await task
                 job = _added(job, batch.job) if run.terms.dry_run else batch.job
                 with index.snapshot() as snapshot:
-                    yield _progress(job, batch, snapshot.sequence)
+                    sequence = snapshot.sequence
+                yield _progress(job, batch, sequence)  # a client may be long in taking it
             await reader
         finally:
             reader.cancel()
@@ -132,7 +134,9 @@ class TransferService(v1.TransferServiceServicer):
         after_row, _ = decode_token(request.after, _EXPORT_TOKEN, "after")
         with caller().account.index.snapshot() as snapshot:
             sequence, total = snapshot.sequence, snapshot.customer_count
+            pace = Pace()
             for row, batch in self._batches(snapshot, after_row, request):
+                await pace.step()
                 token = encode_token(_EXPORT_TOKEN, row)
                 # A reader that does not come back for more must not hold the snapshot for ever.
                 stall = _Stall(snapshot, self._settings.stream_stall_s)
@@ -149,22 +153,27 @@ class TransferService(v1.TransferServiceServicer):
     def _batches(
         self, snapshot: Snapshot, after_row: int, request: v1.ExportCustomersRequest
     ) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield (last row, encoded customers), bounded in rows and bytes; at least one."""
+        """Yield (last row, encoded customers), bounded in rows, bytes and rows looked at.
+
+        Yields one at least.
+        """
         chosen = list(request.fields.paths)
         batch: list[bytes] = []
-        size = 0
+        size = looked_at = 0
         row = after_row
         for row, record in snapshot.customers(after_row):
+            looked_at += 1
             shown = wire.exported(record, chosen, active_only=request.active_only)
             if shown is not None:
                 batch.append(shown)
                 size += len(shown)
             if (
                 len(batch) == self._settings.export_batch_rows
+                or looked_at == self._settings.scan_limit_rows
                 or size >= self._settings.page_limit_bytes
             ):
                 yield row, batch
-                batch, size = [], 0
+                batch, size, looked_at = [], 0, 0
         if batch or row == after_row:
             yield row, batch
 
@@ -201,6 +210,7 @@ def _match_order(settings: v1.ImportSettings) -> tuple[MatchBy, ...]:
                 "nothing is matched with create_all", field="settings.match_order"
             )
         return (MatchBy.CUSTOMER_ID,)
+    check_once(settings.match_order, "settings.match_order")
     order: Iterable[int] = settings.match_order or _MATCH_ORDER
     try:
         return tuple(MatchBy(by) for by in order)

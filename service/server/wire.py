@@ -32,17 +32,19 @@ from service.core.model import (
 )
 from service.core.prepare import phone_display
 from service.errors import InvalidArgument, NamesakeError
-from service.server.rules import OUTPUT_ONLY, check_shape, check_whole
+from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
 
 MICROSECONDS = 1_000_000
+DISPLAY_NAME_CHARS = 200  # one line of a list
 
 _FIELDS = tuple(f for f in v1.Customer.DESCRIPTOR.fields if f.name not in OUTPUT_ONLY)
 _WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 _SPECIAL = frozenset(
     {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
 )
-_PLAIN = tuple(f for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
+_PLAIN = tuple(f.name for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
+_PLAIN_OF_CONTACT = ("title", "first_name", "middle_name", "last_name", "position")
 # Never stored; what else the server sets in a contact point, `seal` overwrites.
 _DISPLAY = ("time_zones", "national", "international", "tel_uri")
 
@@ -85,20 +87,43 @@ def points_of(customer: v1.Customer) -> Iterator[tuple[str, Channel, AnyPoint]]:
             yield f"{at}phones[{index}]", Channel.PHONE, phone
 
 
-def card(customer: v1.Customer, settings: Settings, *, partial: bool = False) -> Card:
+def card(customer: v1.Customer, settings: Settings) -> Card:
     """Check a caller's message and take out what the use cases need. Consumes the message.
 
-    `partial`: only some fields are meant, so that required ones may be missing.
     Raises `InvalidArgument` with the path of the first field that breaks a rule.
     """
     check_shape(customer, settings)
-    if not partial:
-        check_whole(customer, settings)
+    check_whole(customer, settings)
+    return _card(customer, country(customer))
+
+
+def draft_card(customer: v1.Customer, settings: Settings) -> Card:
+    """Do as `card` with a card that is not saved: required fields may be missing."""
+    check_shape(customer, settings, "draft")
+    return _card(customer, country(customer))
+
+
+def masked_card(customer: v1.Customer, mask: Sequence[str], settings: Settings, home: str) -> Card:
+    """Do as `card` with the fields of `mask` alone; what else the message has is not looked at.
+
+    Required fields may be missing. `home` is the country of a phone without a country code,
+    unless the mask has addresses.
+    """
+    meant = v1.Customer(id=customer.id, etag=customer.etag)
+    _apply_mask(meant, customer, mask)
+    check_shape(meant, settings)
+    return _card(meant, country(meant) if "addresses" in mask else home)
+
+
+def country(customer: v1.Customer) -> str:
+    """Return where a customer's phones are: written as they are dialled where it lives."""
+    return customer.addresses[0].country if customer.addresses else ""
+
+
+def _card(customer: v1.Customer, region: str) -> Card:
     named = (customer.id, customer.etag)
     customer.DiscardUnknownFields()
     _clear(customer, OUTPUT_ONLY)
-    # People write their phone as it is dialled where they live.
-    region = customer.addresses[0].country if customer.addresses else ""
     points: list[Point] = []
     for owner in _owners(customer):
         points += [Point(Channel.EMAIL, point.value) for point in owner.emails]
@@ -120,14 +145,17 @@ class Rows:
     """
 
     def __init__(self, added: v1.ImportSettings, settings: Settings) -> None:
-        """Take what an import adds: source, campaign, tags and groups."""
+        """Take what an import adds: source, campaign, tags and groups.
+
+        Raises `InvalidArgument` where one of them breaks a rule.
+        """
         self._settings = settings
-        self._words = {
-            "tags": list(added.tags),
-            "sources": [added.source] if added.source else [],
-            "campaigns": [added.campaign] if added.campaign else [],
-            "groups": list(added.groups),
-        }
+        source = [added.source] if added.source else []
+        campaign = [added.campaign] if added.campaign else []
+        words = {"tags": list(added.tags), "groups": list(added.groups)}
+        given = {**words, "source": source, "campaign": campaign}
+        check_added(given, settings, "settings")
+        self._words = {**words, "sources": source, "campaigns": campaign}
         self._extra = _wire.Extra(**self._words)
         self._limits = _limits(settings)
 
@@ -229,6 +257,8 @@ class Records:
             return new
         stored, given = v1.Customer.FromString(old), v1.Customer.FromString(new.body)
         _clear(stored, OUTPUT_ONLY)
+        if how is Combine.OVERLAY:
+            _clear(given, new.assumed)
         if how is Combine.MASK:
             _apply_mask(stored, given, mask)
         else:
@@ -319,9 +349,12 @@ def take_back(customer: v1.Customer, diff: bytes) -> None:
 
 def check_fields(paths: Sequence[str], field: str) -> None:
     """Refuse names that are not top-level fields of Customer."""
-    for path in paths:
+    for index, path in enumerate(paths):
         if path not in v1.Customer.DESCRIPTOR.fields_by_name:
-            raise InvalidArgument("names a field that Customer has not", field=field)
+            raise InvalidArgument(
+                "names a field that Customer has not", field=f"{field}.paths[{index}]"
+            )
+    check_once(paths, f"{field}.paths")
 
 
 def exported(record: bytes, chosen: Sequence[str], *, active_only: bool) -> bytes | None:
@@ -375,11 +408,11 @@ _ETAG_TAG = _tag(v1.Customer, "etag")
 
 
 def display_name(customer: v1.Customer) -> str:
-    """Return a customer's name in one line: a company's, or first, middle and last."""
+    """Return a customer's name in one line, cut where it is very long."""
     if customer.kind == v1.CUSTOMER_KIND_COMPANY:
-        return customer.company_name
+        return customer.company_name[:DISPLAY_NAME_CHARS]
     parts = (customer.first_name, customer.middle_name, customer.last_name)
-    return " ".join(part for part in parts if part)
+    return " ".join(part for part in parts if part)[:DISPLAY_NAME_CHARS]
 
 
 def contact_result(checked: Checked) -> v1.ContactResult:
@@ -396,10 +429,12 @@ def contact_result(checked: Checked) -> v1.ContactResult:
 
 def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
     customer = cast(v1.Customer, card.draft)
+    assumed = tuple(name for name in ("kind", "state") if not getattr(customer, name))
     customer.kind = customer.kind or v1.CUSTOMER_KIND_PERSON
     customer.state = customer.state or v1.CUSTOMER_STATE_ACTIVE
     results = iter(checked)
     mobiles: list[str] = []
+    own = len(customer.emails) + len(customer.phones)
     for owner in _owners(customer):
         for email in owner.emails:
             _write_checked(email, next(results), findings)
@@ -417,15 +452,16 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
     _dedupe(customer)
     # What `_held` would read back, without reading it back.
     held = Held(
-        archived=customer.state == v1.CUSTOMER_STATE_ARCHIVED,
+        is_company=customer.kind == v1.CUSTOMER_KIND_COMPANY,
         normals=tuple((one.channel, one.normal) for one in checked if one.normal),
+        own=sum(1 for one in checked[:own] if one.normal),
         identities=card.identities,
         pending=tuple(
             one.normal.rpartition("@")[2] for one in checked if one.finding.reason in _AWAITED
         ),
         mobiles=frozenset(mobiles),
     )
-    return Sealed(customer.SerializeToString(deterministic=True), held)
+    return Sealed(customer.SerializeToString(deterministic=True), held, assumed)
 
 
 class _Findings:
@@ -517,6 +553,7 @@ def _held(customer: v1.Customer) -> Held:
     normals: list[tuple[Channel, str]] = []
     pending: list[str] = []
     mobiles: list[str] = []
+    own = 0
     for owner in _owners(customer):
         for email in owner.emails:
             if email.normal:
@@ -528,11 +565,14 @@ def _held(customer: v1.Customer) -> Held:
                 normals.append((Channel.PHONE, phone.normal))
                 if _is_mobile(phone):
                     mobiles.append(phone.normal)
+        if owner is customer:
+            own = len(normals)
     return Held(
         id=customer.id,
         etag=customer.etag,
-        archived=customer.state == v1.CUSTOMER_STATE_ARCHIVED,
+        is_company=customer.kind == v1.CUSTOMER_KIND_COMPANY,
         normals=tuple(normals),
+        own=own,
         identities=tuple(Identity(one.type, one.value) for one in customer.identities),
         pending=tuple(dict.fromkeys(pending)),
         mobiles=frozenset(mobiles),
@@ -593,15 +633,11 @@ def _apply_mask(stored: v1.Customer, given: v1.Customer, mask: Sequence[str]) ->
 
 def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> None:
     """Bring what `given` says into `stored`; where both say something, one of them wins."""
-    for descriptor in _PLAIN:
-        name = descriptor.name
-        if getattr(given, name) and (given_wins or not getattr(stored, name)):
-            stored.ClearField(cast(Any, name))
-            _copy_field(given, stored, name)
+    _unite_plain(stored, given, _PLAIN, given_wins)
     _unite_points(stored, given, given_wins)
     _unite_contacts(stored, given, given_wins)
     _unite_addresses(stored, given, given_wins)
-    _unite_preferences(stored, given, given_wins)
+    _unite_consents(stored, given, given_wins)
     for name, value in given.custom_fields.items():
         if given_wins or name not in stored.custom_fields:
             stored.custom_fields[name].CopyFrom(value)
@@ -609,6 +645,21 @@ def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> None
     for name in _WORD_LISTS:
         getattr(stored, name).extend(getattr(given, name))
     _dedupe(stored)
+
+
+def _unite_plain(stored: Any, given: Any, names: Iterable[str], given_wins: bool) -> None:
+    for name in names:
+        if _says(given, name) and (given_wins or not _says(stored, name)):
+            value = getattr(given, name)
+            if isinstance(value, Message):
+                getattr(stored, name).CopyFrom(value)
+            else:
+                setattr(stored, name, value)
+
+
+def _says(message: Any, name: str) -> bool:
+    value = getattr(message, name)
+    return message.HasField(name) if isinstance(value, Message) else bool(value)
 
 
 def _unite_points(stored: Owner, given: Owner, given_wins: bool) -> None:
@@ -636,7 +687,9 @@ def _demote(held: Any, point: Any, given_wins: bool) -> None:
 
 
 def _refresh_point(same: Any, point: Any, given_wins: bool) -> None:
-    same.finding.CopyFrom(point.finding)
+    # A verdict is not taken back by a look-up that is still awaited.
+    if point.finding.reason not in _AWAITED or same.finding.reason in _AWAITED:
+        same.finding.CopyFrom(point.finding)
     if given_wins or not same.kind:
         same.kind = point.kind or same.kind
     same.primary = same.primary or point.primary
@@ -645,18 +698,24 @@ def _refresh_point(same: Any, point: Any, given_wins: bool) -> None:
 
 
 def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
-    known = {_contact_key(contact): contact for contact in stored.contacts}
-    has_primary = any(contact.primary for contact in stored.contacts)
+    """Unite contacts of the same id, and of the same name where an id finds none."""
+    by_id = {contact.id: contact for contact in stored.contacts}
+    given_ids = {contact.id for contact in given.contacts}
+    by_name: dict[tuple[str, str, str], list[v1.Contact]] = {}
+    for contact in stored.contacts:
+        if contact.id not in given_ids:
+            by_name.setdefault(_contact_key(contact), []).append(contact)
     for contact in given.contacts:
-        same = known.get(_contact_key(contact))
-        if same is not None:
-            _unite_points(same, contact, given_wins)
+        alike = by_name.get(_contact_key(contact))
+        same = by_id.get(contact.id) or (alike.pop(0) if alike else None)
+        _demote(stored.contacts, contact, given_wins)
+        if same is None:
+            stored.contacts.append(contact)
             continue
-        added = stored.contacts.add()
-        added.CopyFrom(contact)
-        added.primary = contact.primary and not has_primary
-        if any(added.id == other.id for other in stored.contacts[:-1]):
-            added.id = ""
+        _unite_plain(same, contact, _PLAIN_OF_CONTACT, given_wins)
+        _unite_points(same, contact, given_wins)
+        _unite_consents(same, contact, given_wins)
+        same.primary = same.primary or contact.primary
     _number_contacts(stored)
 
 
@@ -667,11 +726,16 @@ def _contact_key(contact: v1.Contact) -> tuple[str, str, str]:
 
 
 def _unite_addresses(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
-    known = {_address_key(address) for address in stored.addresses}
+    known = {_address_key(address): address for address in stored.addresses}
     for address in given.addresses:
         _demote(stored.addresses, address, given_wins)
-        if _address_key(address) not in known:
+        same = known.get(_address_key(address))
+        if same is None:
             stored.addresses.append(address)
+        else:
+            same.primary = same.primary or address.primary
+            if given_wins or not same.kind:
+                same.kind = address.kind or same.kind
 
 
 def _address_key(address: v1.PostalAddress) -> bytes:
@@ -682,7 +746,7 @@ def _address_key(address: v1.PostalAddress) -> bytes:
     return plain.SerializeToString().lower()
 
 
-def _unite_preferences(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
+def _unite_consents(stored: Owner, given: Owner, given_wins: bool) -> None:
     if not given.HasField("preferences"):
         return
     mine, theirs = stored.preferences, given.preferences

@@ -635,7 +635,7 @@ def test_any_customer_is_read_and_sealed_alike(drawn: v1.Customer, added: Words,
     hold_alike(drawn.SerializeToString(), added, seed=seed)
 
 
-def _ordinary(rng: Random) -> v1.Customer:
+def ordinary(rng: Random) -> v1.Customer:
     """Return a customer that merges a few of the ordinary examples, mostly a good one."""
     merged = v1.Customer(last_name="Doe")
     for text in rng.sample(ORDINARY, rng.randint(0, 6)):
@@ -647,7 +647,7 @@ def test_ordinary_examples_together_are_read_and_sealed_alike() -> None:
     """Fields of all kinds in one row; most are taken."""
     rng = Random(1)
     taken = [
-        hold_alike(_ordinary(rng).SerializeToString(), rng.choice((NO_WORDS, SOME_WORDS)), seed=n)
+        hold_alike(ordinary(rng).SerializeToString(), rng.choice((NO_WORDS, SOME_WORDS)), seed=n)
         for n in range(1_500)
     ]
     assert sum(taken) > len(taken) / 3
@@ -682,7 +682,7 @@ def test_mutated_rows_are_never_taken_wrongly() -> None:
 
 
 def _small(rng: Random) -> bytes:
-    return (_ordinary(rng) if rng.random() < 0.3 else rng.choice(_SMALL)).SerializeToString()
+    return (ordinary(rng) if rng.random() < 0.3 else rng.choice(_SMALL)).SerializeToString()
 
 
 _SMALL = [

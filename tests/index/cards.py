@@ -53,7 +53,7 @@ class Person:
         points = [(Channel.EMAIL, email) for email in self.emails]
         points += [(Channel.PHONE, phone) for phone in self.phones]
         identities = tuple(Identity(kind, value) for kind, value in self.others)
-        return Held(self.id, "", False, tuple(points), identities, self.pending)
+        return Held(self.id, "", tuple(points), identities, self.pending)
 
 
 def read(record: bytes) -> Person:

@@ -51,7 +51,7 @@ def raw(folder: Path) -> lmdb.Environment:
 def test_keys_are_a_pure_function_of_what_is_held() -> None:
     """A match key stands beside its normal form only where they differ."""
     held = Held(
-        "a", "", False,
+        "a", "",
         ((Channel.EMAIL, "a.b@x.org"), (Channel.EMAIL, "ab@x.org"), (Channel.PHONE, "+5215")),
         (Identity("crm", "7"),),
     )  # fmt: skip
@@ -60,7 +60,7 @@ def test_keys_are_a_pure_function_of_what_is_held() -> None:
         b"\x05crm\x007",
     }  # fmt: skip
     with pytest.raises(InvalidArgument):
-        keys_of(Held("a", "", False, (), (Identity("a\0b", "c"),)), match_key)
+        keys_of(Held("a", "", (), (Identity("a\0b", "c"),)), match_key)
 
 
 def test_long_keys_are_hashed_apart_from_plain_ones() -> None:

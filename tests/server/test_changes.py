@@ -96,9 +96,10 @@ def test_the_actor_is_bounded_and_printable(client: Client) -> None:
 
 def test_history_of_nobody_is_not_found(client: Client) -> None:
     """Unlike that of a deleted customer."""
-    for id in ("nobody", ""):
-        refused = refusal(partial(client.history, id))
-        assert refused.short == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "id")
+    refused = refusal(lambda: client.history("nobody"))
+    assert refused.short == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "id")
+    refused = refusal(lambda: client.history(""))
+    assert refused.short == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "id")
 
 
 # Feed

@@ -139,7 +139,7 @@ def test_bad_questions_are_refused(account: Client) -> None:
         ({"id": "c1", "page_size": -1}, invalid, "page_size"),
         ({"id": "c5", "page_token": phone.next_page_token}, invalid, "page_token"),
         ({"id": "c1", "page_token": "AAAA"}, invalid, "page_token"),
-        ({"draft": v1.Customer(emails=[v1.EmailAddress()])}, invalid, "customer.emails[0].value"),
+        ({"draft": v1.Customer(emails=[v1.EmailAddress()])}, invalid, "draft.emails[0].value"),
         ({"draft": person(), "default_region": "x"}, invalid, "default_region"),
     ]
     for asked, code, field in cases:

@@ -139,13 +139,13 @@ BROKEN = {
     ),
     "card too large": (f'comment: "{"x" * (64 << 10)}"', ""),
     "text too long": (f'comment: "{"x" * 10_001}"', "comment"),
-    "nested text too long": (f'contacts {{ last_name: "{"x" * 10_001}" }}', "contacts.last_name"),
+    "nested text too long": (f'contacts {{ last_name: "{"x" * 10_001}" }}', "contacts[0].last_name"),
     "long text in a custom field": (
-        f'custom_fields {{ key: "t" value {{ text: "{"x" * 10_001}" }} }}', "custom_fields.text",
+        f'custom_fields {{ key: "t" value {{ text: "{"x" * 10_001}" }} }}', "custom_fields.t.text",
     ),
     "NUL in a text": ('first_name: "a\\000b"', "first_name"),
-    "NUL in an e-mail": ('emails { value: "a\\000@x.example" }', "emails.value"),
-    "NUL in a tag": ('tags: "a\\000"', "tags"),
+    "NUL in an e-mail": ('emails { value: "a\\000@x.example" }', "emails[0].value"),
+    "NUL in a tag": ('tags: "a\\000"', "tags[0]"),
 }  # fmt: skip
 
 # The same bounds, just kept.

@@ -501,7 +501,7 @@ def test_fields_are_chosen(client: Client) -> None:
     assert card.first_name == "Ada"
     for path in ("nonsense", "emails.value", ""):
         refused = refusal(partial(client.export, fields=FieldMask(paths=[path])))
-        assert refused.short == (INVALID, "INVALID_ARGUMENT", "fields")
+        assert refused.short == (INVALID, "INVALID_ARGUMENT", "fields.paths[0]")
 
 
 def test_only_active_customers_if_asked(client: Client) -> None:
