@@ -90,6 +90,12 @@ class StorageFault(NamesakeError):
     reason = "STORAGE_FAULT"
 
 
+class IndexBusy(NamesakeError):
+    """The index cannot be opened for this call at the moment; a retry will find it open."""
+
+    reason = "INDEX_BUSY"
+
+
 class FormatMismatch(NamesakeError):
     """The data folder was written in a format that this release cannot read."""
 

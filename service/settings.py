@@ -6,9 +6,10 @@ Values come from the environment (`NAMESAKE_…`) or the command line.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -30,12 +31,12 @@ class Settings(BaseSettings):
     default_region: str = Field(
         "US", pattern="^[A-Z]{2}$", description="Region of phones given without a country code"
     )
-    exclusive_identity_types: frozenset[str] = Field(
+    exclusive_identity_types: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Identity types of which a customer holds at most one value"
     )
 
     # DNS
-    dns_servers: tuple[str, ...] = Field(
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="IP or IP:port ([IPv6]:port); empty: the system's resolvers"
     )
     dns_deadline_ms: int = Field(
@@ -50,11 +51,20 @@ class Settings(BaseSettings):
     dns_waiting_domains: int = Field(
         10_000, ge=1, description="Domains queued for look-up; beyond it a check says UNKNOWN"
     )
+    dns_interactive_domains: int = Field(
+        20, ge=0, description="A call that needs more look-ups is bulk: a list, and nobody's save"
+    )
+    dns_bulk_share: float = Field(
+        0.75, gt=0, le=1, description="Part of concurrency and queue that bulk may take from saves"
+    )
     dns_cache_domains: int = Field(
         100_000, ge=1, description="Verdicts held in memory, about 300 bytes each"
     )
     dns_stored_domains: int = Field(
-        1_000_000, ge=1, description="Verdicts held on disk, about 200 bytes each; oldest go first"
+        1_000_000,
+        ge=1,
+        le=10_000_000,
+        description="Verdicts held on disk, about 200 bytes each; oldest go first",
     )
     dns_ttl_min_s: int = Field(60, ge=0, description="Shorter TTLs are stretched to this")
     dns_ttl_max_s: int = Field(86_400, ge=1, description="Longer TTLs are cut to this")
@@ -128,12 +138,12 @@ class Settings(BaseSettings):
     answer_limit: int = Field(
         4 << 20, ge=1 << 16, description="Largest unpaged answer: what clients take by default"
     )
-    count_budget_rows: int = Field(
-        200_000, ge=1, description="Rows read to count for many customers; then counts are floors"
-    )
     duplicate_page_rows: int = Field(5, ge=1, description="Others shown per contact point")
     count_limit_rows: int = Field(
         10_000, ge=1, description="Duplicates of one point are counted up to this, then it is said"
+    )
+    count_budget_rows: int = Field(
+        200_000, ge=1, description="Rows read to count for many customers; then counts are floors"
     )
     scan_limit_rows: int = Field(
         20_000, ge=1, description="Rows looked at for one page; then a short page with a token"
@@ -144,4 +154,24 @@ class Settings(BaseSettings):
     )
     watch_poll_ms: int = Field(50, ge=1, description="How soon a watcher sees another worker")
     concurrent_rpcs: int = Field(1_000, ge=1, description="RPCs under way per worker")
+    concurrent_scans: int = Field(
+        4,
+        ge=1,
+        description="Backups and verifications under way per worker: each has a thread and reads "
+        "the whole file",
+    )
+    keepalive_s: int = Field(
+        30,
+        ge=1,
+        description="A peer silent for this long is asked whether it is there; one that says "
+        "nothing for as long again is gone, its calls too",
+    )
     drain_s: int = Field(20, ge=0, description="Grace for running RPCs at shutdown")
+
+    @field_validator("dns_servers", "exclusive_identity_types", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        """Take a list from the environment as people write one: with commas between."""
+        if not isinstance(given, str):
+            return given
+        return [part for part in map(str.strip, given.split(",")) if part]

@@ -2,7 +2,8 @@
 
 Each waiting domain is looked up once, whatever the number of rows that wait for it; then its rows
 are rewritten with the finding, as changes of kind VERDICT. What waits is in the index, so that a
-restart goes on where it was. A domain that cannot be looked up keeps waiting.
+restart goes on where it was. A domain that cannot be looked up keeps waiting, and so does a row
+that cannot be rewritten; neither holds up others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from functools import partial
 import structlog
 
 from service.core.model import Codec, Finding
-from service.errors import NamesakeError
 from service.identity.registry import Registry
 from service.index import ChangeKind, Decision, Index, View
 from service.settings import Settings
@@ -59,8 +59,8 @@ class Settler:
         while True:
             try:
                 settled, waiting = await self.round()
-            except NamesakeError as error:  # a full disk, say: try again later
-                log.warning("settle_failed", reason=error.reason)
+            except Exception as error:  # noqa: BLE001  a full disk, say, or a bug: try again later
+                log.warning("settle_failed", fault=type(error).__name__)
                 settled, waiting = 0, 1
             # Nothing to do or nothing to be had: wait, longer each time that DNS stays away.
             is_stuck = waiting > 0 and settled == 0
@@ -72,36 +72,44 @@ class Settler:
         """Look every waiting domain up once; return how many were settled, and how many wait.
 
         Stops at the first batch of which none could be looked up, for the DNS is away then; the
-        next round goes on behind it, so that domains nobody answers for hold up no others.
+        next round goes on behind it, so that domains nobody answers for, or that fail for another
+        reason, hold up no others.
         """
         settled = waiting = 0
         while domains := self._waiting():
+            self._after = domains[-1]
             verdicts = await self._validator.resolve(domains)
             known = {name: verdict for name, verdict in verdicts.items() if verdict.known}
+            waiting += len(domains)
             for domain, verdict in known.items():
-                await self._settle(domain, self._validator.domain_finding(domain, verdict))
-            settled += len(known)
-            waiting += len(domains) - len(known)
-            self._after = domains[-1]
+                finding = self._validator.domain_finding(domain, verdict)
+                settled += await self._settle(domain, finding)
             if not known:
-                return settled, waiting
+                return settled, waiting - settled
         self._after = ""
-        return settled, waiting
+        return settled, waiting - settled
 
     def _waiting(self) -> list[str]:
         with self._index.snapshot() as snapshot:
             return snapshot.pending_domains(self._after, self._settings.settle_batch_domains)
 
-    async def _settle(self, domain: str, finding: Finding) -> None:
-        while rows := self._rows(domain):
+    async def _settle(self, domain: str, finding: Finding) -> bool:
+        """Rewrite the rows that wait for a domain; tell whether none waits any more."""
+        after_row = 0
+        failures: list[Exception] = []
+        while rows := self._rows(domain, after_row):
             decisions = [partial(self._decide, row, domain, finding) for row in rows]
-            for result in await self._index.submit(decisions):
-                if isinstance(result, Exception):
-                    raise result
+            results = await self._index.submit(decisions)
+            failures += [result for result in results if isinstance(result, Exception)]
+            after_row = rows[-1]
+        if failures:
+            fault = type(failures[0]).__name__
+            log.warning("settle_rows_failed", rows=len(failures), fault=fault)
+        return not self._rows(domain, 0)
 
-    def _rows(self, domain: str) -> Sequence[int]:
+    def _rows(self, domain: str, after_row: int) -> Sequence[int]:
         with self._index.snapshot() as snapshot:
-            return snapshot.pending_rows(domain, 0, self._settings.settle_batch_rows)
+            return snapshot.pending_rows(domain, after_row, self._settings.settle_batch_rows)
 
     def _decide(self, row: int, domain: str, finding: Finding, view: View) -> Decision[None]:
         old = view.record(row)

@@ -43,6 +43,7 @@ from service.index.writer import (
 from service.settings import Settings
 
 __all__ = [
+    "NORMAL",
     "Change",
     "ChangeKind",
     "Decide",
@@ -103,7 +104,7 @@ class Index:
         return cls(store, Writer(store, settings), match_key)
 
     def snapshot(self) -> Snapshot:
-        """Begin to read the newest commit; raise LimitExceeded where no reader slot is free."""
+        """Begin to read the newest commit; raise LimitExceeded, IndexBusy or StorageFault."""
         return Snapshot(self._store)
 
     async def submit(
@@ -121,9 +122,9 @@ class Index:
         """Return what the index holds of a record, for `Put` and `Delete`."""
         return layout.entries_of(held, self._match_key)
 
-    def hot_copy(self, target: int | Path) -> None:
-        """Copy to a file descriptor or folder while serving; see `Store.hot_copy`."""
-        self._store.hot_copy(target)
+    def hot_copy(self, sink: int) -> None:
+        """Copy to a file descriptor while serving; see `Store.hot_copy`."""
+        self._store.hot_copy(sink)
 
     def verify(self, codec: RecordReader) -> Iterator[Progress | Fault]:
         """Compare the index with its records, on one snapshot; see `verify`."""

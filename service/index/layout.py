@@ -40,7 +40,6 @@ MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hol
 
 META_FORMAT = b"format"
 META_COUNTERS = b"counters"
-META_CREATED = b"created"
 META_MATCH_RULES = b"match_rules"
 
 MatchKey = Callable[[Channel, str], str]
@@ -114,7 +113,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The outcome that a request_id had. `kind` (0 to 255) is the caller's."""
+    """The outcome that a request_id had. `kind` (0 to 255) is the caller's.
+
+    `time_us` is what the clock said: unlike the times of commits it may step back.
+    """
 
     row: int
     sequence: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,20 +17,30 @@ from enum import Enum
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import lmdb
+import structlog
 
 from service.core.model import Channel
-from service.errors import FormatMismatch, LimitExceeded, NamesakeError, StorageFault, StorageFull
+from service.errors import (
+    FormatMismatch,
+    IndexBusy,
+    LimitExceeded,
+    NamesakeError,
+    StorageFault,
+    StorageFull,
+)
 from service.index import layout
 from service.index.layout import Change, Counters, HistoryEntry, Kind, Remembered
 from service.settings import Settings
 
+_log = structlog.get_logger(__name__)
+
 Clock = Callable[[], int]  # microseconds since the Unix epoch
 
 REDIRECT_STEPS = 1_000  # a longer chain of merges is a damaged one
-GROW_WAIT_S = 0.5  # how long a full map waits for this process's snapshots to close
+GROW_WAIT_S = 0.5  # how long a map to be replaced waits for this process's snapshots to close
 MAP_LIMIT = 1 << 46  # half of what user space of a 64-bit machine can address
 PROBE_BYTES = 1 << 20
 
@@ -65,18 +76,11 @@ class TableStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Sizes of the environment as of one snapshot.
-
-    `free_pages` are in no tree and will be reused; it includes the sub-trees that
-    `TableStats.bytes` leaves out.
-    """
+    """Sizes of the environment as of one snapshot."""
 
     tables: dict[str, TableStats]
     file_bytes: int
     map_bytes: int
-    page_bytes: int
-    free_pages: int
-    reader_slots: int  # most that were in use at once since the first process opened the folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +103,17 @@ class Reads:
     """Look-ups and scans over one transaction, whoever owns it.
 
     Not for several threads at once. A damaged file raises `lmdb.Error` here; the owner of the
-    transaction turns it into a StorageFault.
+    transaction turns it into a StorageFault. `wall_us` is the time at which it began.
     """
 
     def __init__(
-        self, txn: lmdb.Transaction[bytes], tables: Tables, now_us: int, memory_us: int
+        self, txn: lmdb.Transaction[bytes], tables: Tables, wall_us: int, memory_us: int
     ) -> None:
         self._txn = txn
         self._tables = tables
-        self.memory_us = memory_us
+        self._memory_us = memory_us
         self._identities: lmdb.Cursor[bytes] | None = None
-        self.now_us = now_us
+        self.wall_us = wall_us
 
     @property
     def counters(self) -> Counters:
@@ -273,21 +277,6 @@ class Reads:
         """Return the opaque state of a piece of long work."""
         return self._txn.get(key.encode(), None, self._tables.operations) if key else None
 
-    def operations(
-        self, prefix: str = "", after: str = "", limit: int = 100
-    ) -> list[tuple[str, bytes]]:
-        """Return up to `limit` (key, state) whose key starts with `prefix`, above `after`."""
-        start = max(prefix.encode(), after.encode() + b"\0" if after else b"")
-        found: list[tuple[str, bytes]] = []
-        with self._txn.cursor(self._tables.operations) as cursor:
-            if not cursor.set_range(start):
-                return found
-            for key, stored in islice(cursor.iternext(), limit):
-                if not key.startswith(prefix.encode()):
-                    break
-                found.append((key.decode(), stored))
-        return found
-
     def request(self, request_id: str) -> Remembered | None:
         """Return what a request_id led to, unless that is longer ago than the memory reaches."""
         if not request_id:
@@ -296,7 +285,14 @@ class Reads:
         if stored is None:
             return None
         remembered = layout.decode_request(stored)
-        return remembered if remembered.time_us + self.memory_us > self.now_us else None
+        return remembered if self.remembers(remembered) else None
+
+    def remembers(self, request: Remembered) -> bool:
+        """Tell whether the memory reaches a request.
+
+        In both directions: one from a clock that ran ahead must not be remembered for longer.
+        """
+        return abs(self.wall_us - request.time_us) < self._memory_us
 
     def pending_domains(self, after: str = "", limit: int = 100) -> list[str]:
         """Return up to `limit` domains whose DNS verdict somebody awaits, in byte order."""
@@ -319,7 +315,7 @@ class Snapshot(Reads):
 
     Cheap to open. It may be held across awaits (an export), but as long as it is open LMDB reuses
     no page that was freed after it, so the file grows with every write; end stalled readers.
-    Reads after the end raise StorageFault. `renew` moves it to the newest commit.
+    Reads after the end raise StorageFault.
     """
 
     def __init__(self, store: Store) -> None:
@@ -339,17 +335,6 @@ class Snapshot(Reads):
     def cursor(self, table: str) -> lmdb.Cursor[bytes]:
         """Open a cursor over the stored bytes of a sub-database, for verification."""
         return self._txn.cursor(getattr(self._tables, table))
-
-    def renew(self) -> None:
-        """Let go of this state and see the newest commit instead.
-
-        py-lmdb exposes neither reset nor renew; a new transaction costs it well under 1 µs.
-        """
-        self.close()
-        self._txn = self._store.begin_read()
-        self._identities = None
-        self.now_us = self._store.clock()
-        self._open = True
 
     def close(self) -> None:
         """Free the reader slot; closing again has no effect."""
@@ -373,23 +358,13 @@ class Snapshot(Reads):
 
     def stats(self) -> Stats:
         """Measure every sub-database and the file."""
-        tables, pages, page_bytes = {}, 0, 0
+        tables = {}
         for name in layout.TABLES:
             stat = self._txn.stat(getattr(self._tables, name))
-            page_bytes = stat["psize"]
-            own = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-            tables[name] = TableStats(stat["entries"], own * page_bytes)
-            pages += own
-        info = self._store.env.info()
-        return Stats(
-            tables=tables,
-            file_bytes=self._store.data_file.stat().st_size,
-            map_bytes=info["map_size"],
-            page_bytes=page_bytes,
-            # Two meta pages and the root of the main database stand outside the tables.
-            free_pages=max(0, info["last_pgno"] + 1 - pages - 3),
-            reader_slots=info["num_readers"],
-        )
+            pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            tables[name] = TableStats(stat["entries"], pages * stat["psize"])
+        file_bytes = self._store.data_file.stat().st_size
+        return Stats(tables, file_bytes, self._store.env.info()["map_size"])
 
 
 class Store:
@@ -404,10 +379,11 @@ class Store:
         self.data_file = folder / "data.mdb"
         self.clock = clock
         self.memory_us = settings.request_memory_s * 1_000_000
-        self._idle = threading.Condition()  # guards and announces _open_reads
+        self._idle = threading.Condition()  # guards and announces _open_reads and the map
         self._open_reads = 0
+        self._remapping = False
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(folder)
             self.env = lmdb.open(
                 os.fspath(folder),
                 map_size=settings.map_size,
@@ -425,15 +401,23 @@ class Store:
             raise fault_of(error) from error
         try:
             self.tables = self._open_tables()
+            _flush(folder)  # LMDB flushes what is in its files, not that there are such files
             self.env.reader_check()  # slots of killed processes would stop page reuse
         except BaseException as error:
             self.env.close()
-            if isinstance(error, lmdb.Error):
+            if isinstance(error, lmdb.Error | OSError):
                 raise fault_of(error) from error
             raise
 
     def _open_tables(self) -> Tables:
         """Check the format, or write it into an empty file, and open every sub-database."""
+        while True:
+            try:
+                return self._try_open_tables()
+            except lmdb.MapResizedError:  # another worker grew it since this one opened the file
+                self.env.set_mapsize(0)
+
+    def _try_open_tables(self) -> Tables:
         with self.env.begin(write=True) as txn:
             new = txn.stat()["entries"] == 0
             if not new:
@@ -446,7 +430,6 @@ class Store:
             if new:
                 txn.put(layout.META_FORMAT, layout.encode_format(), db=tables.meta)
                 txn.put(layout.META_COUNTERS, layout.encode_counters(1, 1, 0), db=tables.meta)
-                txn.put(layout.META_CREATED, layout.pack_u64(self.clock()), db=tables.meta)
         return tables
 
     def _stored_format(self, txn: lmdb.Transaction[bytes]) -> bytes | None:
@@ -457,8 +440,12 @@ class Store:
         return txn.get(layout.META_FORMAT, None, meta)
 
     def begin_read(self) -> lmdb.Transaction[bytes]:
-        """Begin a counted read transaction; raise LimitExceeded or StorageFault."""
+        """Begin a counted read transaction; raise LimitExceeded, IndexBusy or StorageFault."""
         with self._idle:
+            if self._remapping and not self._open_reads:
+                # Let the writer, which waits for this moment, replace the map. Later readers do
+                # not give way: who closes the open reads runs, as a rule, in the thread that asks.
+                self._idle.wait_for(lambda: not self._remapping, GROW_WAIT_S)
             try:
                 txn = self._begin_read()
             except lmdb.Error as error:
@@ -470,21 +457,22 @@ class Store:
         try:
             return self.env.begin()
         except lmdb.MapResizedError:
-            return self._begin_resized()
+            if self._open_reads:  # to wait for them would be of no use: see `begin_read`
+                raise
+            self._follow_as_reader()
+            return self.env.begin()
         except lmdb.ReadersFullError:
             if self.env.reader_check() == 0:
                 raise
             return self.env.begin()
 
-    def _begin_resized(self) -> lmdb.Transaction[bytes]:
-        """Begin after another process outgrew this one's map; the lock is held."""
-        if self._open_reads:
-            raise StorageFault(
-                "Another worker grew the map, which this one can follow when its exports end; "
-                "raise NAMESAKE_MAP_SIZE and restart to avoid that"
-            )
-        self.env.set_mapsize(0)
-        return self.env.begin()
+    def _follow_as_reader(self) -> None:
+        """Adopt the size that another process gave the map; the lock is held."""
+        try:
+            self.env.set_mapsize(0)
+        except lmdb.Error:
+            # The writer is about to begin: it meets the same error, and follows.
+            self._idle.wait(GROW_WAIT_S)
 
     def end_read(self, txn: lmdb.Transaction[bytes]) -> None:
         """End a counted read transaction."""
@@ -505,30 +493,28 @@ class Store:
 
     def _remap(self, size: int) -> bool:
         with self._idle:
-            if not self._idle.wait_for(lambda: not self._open_reads, GROW_WAIT_S):
-                return False
-            self.env.set_mapsize(size)
-            return True
+            self._remapping = True
+            try:
+                if not self._idle.wait_for(lambda: not self._open_reads, GROW_WAIT_S):
+                    return False
+                self.env.set_mapsize(size)
+                return True
+            finally:
+                self._remapping = False
+                self._idle.notify_all()
 
-    def hot_copy(self, target: int | Path) -> None:
-        """Write a copy of one consistent state, while reads and writes go on.
+    def hot_copy(self, sink: int) -> None:
+        """Write `data.mdb` as of one consistent state to a file descriptor, a pipe for instance.
 
-        `target` is a file descriptor (a pipe will do) that receives the bytes of `data.mdb`, or a
-        folder to create it in. Blocks without holding the GIL: call it in a thread. Like any
+        Reads and writes go on. Blocks without holding the GIL: call it in a thread. Like any
         snapshot it stops page reuse meanwhile. Raises StorageFull or StorageFault.
         """
         # Not compacted: the compacting copy of LMDB 0.9.36 crashes on a key with some hundred
         # fixed-size duplicates.
         hold = self.begin_read()  # counted, so that the map is not replaced under the copy
         try:
-            if isinstance(target, int):
-                self.env.copyfd(target)
-                return
-            target.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.env.copy(os.fspath(target))
-            _flush(target / "data.mdb")
-            _flush(target)
-        except (lmdb.Error, OSError) as error:
+            self.env.copyfd(sink)
+        except lmdb.Error as error:
             raise fault_of(error) from error
         finally:
             self.end_read(hold)
@@ -537,19 +523,17 @@ class Store:
         """Tell a full disk (quota, file size limit) from a failing one.
 
         LMDB reports a short write as EIO. The probe is sparse up to the size of the data file, so
-        that it meets the same limits, and takes no more room than its last megabyte.
+        that it meets the same limits, and takes no more room than its last megabyte. It has no
+        name, so that a killed process leaves nothing behind.
         """
-        probe = self.data_file.with_name(f"space-probe-{os.getpid()}")
         try:
-            with probe.open("wb") as file:
-                file.seek(self.data_file.stat().st_size)
-                file.write(bytes(PROBE_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
+            with tempfile.TemporaryFile(dir=self.data_file.parent) as probe:
+                probe.seek(self.data_file.stat().st_size)
+                probe.write(bytes(PROBE_BYTES))
+                probe.flush()
+                os.fsync(probe.fileno())
         except OSError as error:
             return error.errno in _FULL
-        finally:
-            probe.unlink(missing_ok=True)
         return False
 
     def close(self) -> None:
@@ -562,10 +546,17 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 def fault_of(error: lmdb.Error | OSError) -> NamesakeError:
     """Translate a storage error. LMDB's texts name calls and limits, never contents."""
+    if isinstance(error, lmdb.PanicError):
+        _end_process()
     if isinstance(error, lmdb.MapFullError):
         return StorageFull(
-            "The map is full and could not grow while snapshots are open: let exports end, or "
-            "raise NAMESAKE_MAP_SIZE and restart"
+            "The map is full and could not grow while this worker has snapshots open (exports, "
+            "backups, verifications): let them end, or raise NAMESAKE_MAP_SIZE and restart"
+        )
+    if isinstance(error, lmdb.MapResizedError):
+        return IndexBusy(
+            "Another worker grew the map, which this one follows once its snapshots (exports, "
+            "backups, verifications) have ended: try again; a larger NAMESAKE_MAP_SIZE avoids that"
         )
     if isinstance(error, lmdb.ReadersFullError):
         return LimitExceeded("Too many snapshots are open: raise NAMESAKE_MAX_READERS and restart")
@@ -573,6 +564,16 @@ def fault_of(error: lmdb.Error | OSError) -> NamesakeError:
     if code in _FULL:
         return StorageFull("The disk is full: writes are refused until there is space, reads go on")
     return StorageFault(f"The index could not be read or written: {error}")
+
+
+def _end_process() -> NoReturn:
+    """End this process, because LMDB failed to write a meta page and now refuses every call.
+
+    The file is sound and holds all that was acknowledged, but only a new process can open it:
+    the supervisor's, or that of whoever started this one.
+    """
+    _log.critical("index_panicked", status=os.EX_SOFTWARE)
+    os._exit(os.EX_SOFTWARE)
 
 
 def _duplicates(cursor: lmdb.Cursor[bytes], key: bytes, after_row: int, limit: int) -> list[int]:
@@ -587,9 +588,17 @@ def _seek_before(cursor: lmdb.Cursor[bytes], key: bytes) -> bool:
     return cursor.prev() if cursor.set_range(key) else cursor.last()
 
 
-def _flush(path: Path) -> None:
-    """Make a file or a folder's entries durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _make(folder: Path) -> None:
+    """Create a folder where it is missing, and its parents, durably and for the owner alone."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _flush(folder.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -59,7 +59,8 @@ def verify(
     - Each record's id leads to its row; its keys and pending domains have entries, and there are
       no other entries.
     - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
-    - History refers to changes of the same row; of a deleted customer only the deletion is left.
+    - Each change of a live customer and each deletion has its history entry, and each entry its
+      change; of a deleted customer only the deletion is left.
     - Redirects end at a live customer; remembered requests are within the counters.
     """
     walks = _Walks(snapshot, codec, match_key)
@@ -90,6 +91,7 @@ class _Walks:
         self._pending = snapshot.cursor("pending")
         self._customers = snapshot.cursor("customers")
         self._changes = snapshot.cursor("changes")
+        self._history = snapshot.cursor("history")
         self._redirects = snapshot.cursor("redirects")
         self._held_at = lru_cache(RECORD_CACHE)(self._read_held)
         self._next_sequence = 1
@@ -176,6 +178,10 @@ class _Walks:
         if not self._last_us <= change.time_us <= self._counters.last_us:
             yield Fault("changes", "the time is out of order", change.row, sequence)
         self._last_us = change.time_us
+        if not self._history.set_key(layout.pack_history_key(change.row, sequence)):
+            deletion = change.kind is ChangeKind.DELETED
+            if deletion or self._customers.set_key(layout.pack_u64(change.row)):
+                yield Fault("history", "the entry of a change is missing", change.row, sequence)
 
     def end_of_changes(self) -> Iterator[Fault]:
         """The feed ends where the counter says."""

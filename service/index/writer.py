@@ -22,17 +22,27 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import lmdb
+import structlog
 
-from service.errors import InvalidArgument, NamesakeError, ShuttingDown, StorageFault
+from service.errors import (
+    FormatMismatch,
+    InvalidArgument,
+    NamesakeError,
+    ShuttingDown,
+    StorageFault,
+)
 from service.index import layout
 from service.index.layout import ChangeKind, Entries
 from service.index.store import Reads, Store, fault_of
 from service.settings import Settings
 
+_log = structlog.get_logger(__name__)
+
 Outcome = TypeVar("Outcome", covariant=True)
 
 READER_CHECK_S = 10  # a worker killed while others live holds freed pages back at most this long
 NOTHING = Entries()
+REQUEST_KIND_MAX = 255  # it is stored in a byte
 PURGE_STEPS = 16  # request ids looked at per commit, beside one for each that the commit puts
 
 
@@ -110,8 +120,10 @@ class PutRequest:
     kind: int
 
     def __post_init__(self) -> None:
-        """Refuse an id that LMDB would."""
+        """Refuse an id that LMDB would, and a kind that does not fit."""
         layout.bounded_key(self.request_id, "The request_id")
+        if not 0 <= self.kind <= REQUEST_KIND_MAX:
+            raise InvalidArgument(f"The kind of a request is 0 to {REQUEST_KIND_MAX}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +164,11 @@ class View(Reads):
     """
 
     def __init__(self, txn: lmdb.Transaction[bytes], store: Store) -> None:
-        super().__init__(txn, store.tables, 0, store.memory_us)
+        super().__init__(txn, store.tables, store.clock(), store.memory_us)
         counters = self.counters  # from the file: another process may have committed since
         self.next_row = counters.next_row
         self.next_sequence = counters.next_sequence
-        self.now_us = max(store.clock(), counters.last_us + 1)
+        self.now_us = max(self.wall_us, counters.last_us + 1)
 
 
 Decide = Callable[[View], Decision[Outcome]]
@@ -188,6 +200,7 @@ class Writer:
         self._queued_items = 0
         self._held_back: deque[_Submission] = deque()
         self._closing = False
+        self._failing = ""  # why the last transaction failed, "" after one that did not
         self._purge_from = b"\0"
         self._next_reader_check_s = 0.0
         # A daemon, so that a crashing main thread ends the process; LMDB survives that.
@@ -206,7 +219,7 @@ class Writer:
         The transaction may have to be run again (the map grew), so a decision must have no effect
         but its result. Where the queue is full the call waits; cancelled meanwhile, it is never
         written; cancelled later, it may be. Raises StorageFull, StorageFault (nothing of the
-        submission was written) or ShuttingDown.
+        submission was written), IndexBusy (neither, and a retry helps) or ShuttingDown.
         """
         if not decisions:
             return []
@@ -272,12 +285,16 @@ class Writer:
     def _run(self) -> None:
         while group := self._take():
             live = [submission for submission in group if not submission.future.cancelled()]
+            if not live:
+                continue
             try:
                 answers: Sequence[_Answer] = self._write(live)
-            except (lmdb.Error, OSError) as error:
-                answers = [self._fault(error) for _ in live]
             except Exception as error:  # noqa: BLE001  whatever it is, callers must hear of it
-                answers = [_abandoned(error) for _ in live]
+                fault = self._fault(error)
+                self._note(fault.reason, error)
+                answers = [_again(fault, error) for _ in live]
+            else:
+                self._note("", None)
             _deliver(live, answers)
 
     # The transaction
@@ -291,12 +308,9 @@ class Writer:
             except lmdb.MapFullError:
                 if not self._store.grow_map():
                     raise
-            except lmdb.MapResizedError as error:
+            except lmdb.MapResizedError:
                 if not self._store.follow_map():
-                    raise StorageFault(
-                        "Another worker grew the map, which this one can follow when its exports "
-                        "end; raise NAMESAKE_MAP_SIZE and restart to avoid that"
-                    ) from error
+                    raise
 
     def _attempt(self, group: list[_Submission]) -> list[list[object]]:
         with self._store.env.begin(write=True) as txn:
@@ -319,11 +333,27 @@ class Writer:
             self._next_reader_check_s = now_s + READER_CHECK_S
             self._store.env.reader_check()
 
-    def _fault(self, error: lmdb.Error | OSError) -> NamesakeError:
+    def _fault(self, error: Exception) -> NamesakeError:
+        """Say what ended a transaction: a fault of the file, or of the code."""
+        if isinstance(error, NamesakeError):
+            return error
+        if not isinstance(error, lmdb.Error | OSError):
+            return StorageFault(f"The write was abandoned: {type(error).__name__}")
         short_write = isinstance(error, lmdb.Error) and error.code == errno.EIO
         if short_write and self._store.space_is_short():
             error = OSError(errno.ENOSPC, "short write")
         return fault_of(error)
+
+    def _note(self, reason: str, error: Exception | None) -> None:
+        """Log when transactions begin to fail, fail for another reason, or succeed again ("")."""
+        if reason == self._failing:
+            return
+        self._failing = reason
+        if reason:
+            code = getattr(error, "errno", None) or getattr(error, "code", None)
+            _log.error("commit_failed", reason=reason, fault=type(error).__name__, code=code)
+        else:
+            _log.info("commits_succeed_again")
 
 
 class _GroupTransaction:
@@ -441,10 +471,10 @@ class _GroupTransaction:
         self._history.append((layout.pack_history_key(row, sequence), entry))
 
     def flush(self) -> None:
-        """Put what was noted of changes, in one call each.
+        """Put what was noted of changes, in one call for each sub-database.
 
-        Every call of py-lmdb gives the GIL away and has to win it back, and no decision reads
-        what the changes of its own group were.
+        That saves the cost of the calls alone: inside, py-lmdb gives the GIL away for every item.
+        No decision reads what the changes of its own group were.
         """
         with self._txn.cursor(self._tables.changes) as cursor:
             _, added = cursor.putmulti(self._changes, append=True)
@@ -477,7 +507,7 @@ class _GroupTransaction:
             self._txn.put(put.key.encode(), put.state, db=self._tables.operations)
 
     def _request(self, put: PutRequest) -> None:
-        stored = layout.encode_request(put.kind, put.row, put.sequence, self._view.now_us)
+        stored = layout.encode_request(put.kind, put.row, put.sequence, self._view.wall_us)
         self._txn.put(put.request_id.encode(), stored, db=self._tables.requests)
         self._requests_put += 1
 
@@ -488,33 +518,35 @@ class _GroupTransaction:
         self._txn.put(layout.META_COUNTERS, counters, db=self._tables.meta)
 
     def purge_requests(self, start: bytes) -> bytes:
-        """Forget request ids past their time; return where the next call goes on.
+        """Forget request ids past their time or damaged; return where the next call goes on.
 
         Like the hand of a clock: each commit looks at as many ids as it put, and a few more, from
         where the last one stopped. So the table holds at most about twice the live ids, no commit
         stalls, and no index by time is needed. Look-ups ignore what is not yet purged.
         """
-        view = self._view
         steps = PURGE_STEPS + self._requests_put
         with self._txn.cursor(self._tables.requests) as cursor:
             cursor.set_range(start)
             while steps and cursor.key():
                 steps -= 1
-                remembered = layout.decode_request(cursor.value())
-                if remembered.time_us + view.memory_us <= view.now_us:
-                    cursor.delete()  # and stand on the next
-                else:
+                if self._is_remembered(cursor.value()):
                     cursor.next()
+                else:
+                    cursor.delete()  # and stand on the next
             return cursor.key() or b"\0"
 
+    def _is_remembered(self, stored: bytes) -> bool:
+        try:
+            return self._view.remembers(layout.decode_request(stored))
+        except (FormatMismatch, StorageFault):
+            return False
 
-def _abandoned(error: Exception) -> NamesakeError:
+
+def _again(fault: NamesakeError, cause: Exception) -> NamesakeError:
     """Return an instance per caller: a shared one would collect every caller's traceback."""
-    if isinstance(error, NamesakeError):
-        return type(error)(error.message)
-    fault = StorageFault(f"The write was abandoned: {type(error).__name__}")
-    fault.__cause__ = error
-    return fault
+    copy = type(fault)(fault.message, field=fault.field, **fault.details)
+    copy.__cause__ = cause
+    return copy
 
 
 def _deliver(group: Sequence[_Submission], answers: Sequence[_Answer]) -> None:

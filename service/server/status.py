@@ -24,6 +24,7 @@ CODES: dict[type[NamesakeError], grpc.StatusCode] = {
     errors.LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFault: grpc.StatusCode.INTERNAL,
+    errors.IndexBusy: grpc.StatusCode.UNAVAILABLE,
     errors.FormatMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SequenceUnavailable: grpc.StatusCode.OUT_OF_RANGE,
     errors.ReaderStalled: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -1,20 +1,22 @@
 """Verdicts on mail domains: from memory, from the caches behind it, or from DNS.
 
 One look-up per domain is ever under way; callers wait for it together, each no longer than its
-own deadline. What a look-up brings later is there for the next caller.
+own deadline. What a look-up brings later is there for the next caller. Lists and imports (bulk)
+leave a part of the look-ups, under way and queued, to those who save a card.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-import lmdb
 import structlog
 
+from service.errors import InvalidArgument
 from service.settings import Settings
 from service.validation.resolver import Resolver, unknown
 from service.validation.verdicts import DomainVerdict, SharedVerdicts, StoredVerdicts, now_us
@@ -58,23 +60,35 @@ class Domains:
         """Open the caches; needs a running event loop. Raises StorageFault, InvalidArgument."""
         self._settings = settings
         self._stale_us = settings.dns_stale_s * 1_000_000
-        self._resolver = Resolver(settings)
-        self._stored = StoredVerdicts(settings.data / "verdicts", settings.dns_stored_domains)
         self._shared = _shared_verdicts(settings)
+        self._stored = StoredVerdicts(settings.data / "verdicts", settings.dns_stored_domains)
+        try:
+            self._resolver = Resolver(settings)
+        except InvalidArgument:
+            self._stored.close()
+            raise
         self._memory: OrderedDict[str, _Entry] = OrderedDict()
         self._flights: dict[str, asyncio.Task[DomainVerdict]] = {}
         self._slots = asyncio.Semaphore(settings.dns_concurrency)
+        self._bulk_concurrency = max(1, int(settings.dns_concurrency * settings.dns_bulk_share))
+        self._bulk_slots = asyncio.Semaphore(self._bulk_concurrency)
         self._unwritten: dict[str, DomainVerdict] = {}
+        self._unshared: dict[str, DomainVerdict] = {}
         self._writing: asyncio.Task[None] | None = None
         self._counts: Counter[str] = Counter()
 
     async def known(self, domains: Collection[str]) -> dict[str, DomainVerdict]:
-        """Return the usable verdicts that any cache holds; DNS is not asked."""
+        """Return the usable verdicts that any cache holds, without waiting for DNS.
+
+        Stale positives are refreshed behind the caller's back, unless DNS has much to do.
+        """
+        found = await self._cached(domains)
         now = now_us()
-        found = self._remembered(domains, now)
-        if len(found) < len(domains):
-            missing = [domain for domain in domains if domain not in found]
-            found |= await self._recalled(missing, now)
+        for domain, verdict in found.items():
+            if len(self._flights) > self._bound(bulk=True) // 2:
+                break
+            if self._due(domain, verdict, now):
+                self._flight(domain, bulk=True)
         return found
 
     async def find(self, domains: Collection[str], deadline_s: float) -> dict[str, DomainVerdict]:
@@ -86,17 +100,19 @@ class Domains:
         """
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + deadline_s
-        found = await self.known(domains)
+        found = await self._cached(domains)
         now = now_us()
+        missing = [domain for domain in domains if domain not in found]
+        stale = [domain for domain, verdict in found.items() if self._due(domain, verdict, now)]
+        bulk = len(missing) > self._settings.dns_interactive_domains
         flights = {}
-        for domain in domains:
-            if domain not in found:
-                if (flight := self._flight(domain)) is None:
-                    found[domain] = unknown(self._settings)
-                else:
-                    flights[domain] = flight
-            elif self._due(domain, now):
-                self._flight(domain)
+        for domain in missing:
+            if (flight := self._flight(domain, bulk=bulk)) is None:
+                found[domain] = unknown(self._settings)
+            else:
+                flights[domain] = flight
+        for domain in stale:
+            self._flight(domain, bulk=True)
         if flights:
             await asyncio.wait(flights.values(), timeout=max(ends_s - loop.time(), 0))
             for domain, flight in flights.items():
@@ -107,7 +123,7 @@ class Domains:
         """Return a verdict for each of `domains`, waiting as long as the look-ups take."""
         answers: dict[str, DomainVerdict] = {}
         distinct = list(dict.fromkeys(domains))
-        step = self._settings.dns_concurrency
+        step = self._bulk_concurrency
         for start in range(0, len(distinct), step):
             answers |= await self._resolve(distinct[start : start + step])
         return answers
@@ -135,13 +151,22 @@ class Domains:
 
     # Caches
 
+    async def _cached(self, domains: Collection[str]) -> dict[str, DomainVerdict]:
+        """Return the usable verdicts that any cache holds."""
+        now = now_us()
+        found = self._remembered(domains, now)
+        if len(found) < len(domains):
+            missing = [domain for domain in domains if domain not in found]
+            found |= await self._recalled(missing, now)
+        return found
+
     def _remembered(self, domains: Iterable[str], now: int) -> dict[str, DomainVerdict]:
         """Return what memory holds; a verdict that failed of late counts as an answer."""
         found = {}
         stale = 0
         for domain in domains:
             entry = self._memory.get(domain)
-            if entry is None or not self._usable(entry.verdict, now):
+            if entry is None or not entry.verdict.usable(now, self._stale_us):
                 continue
             self._memory.move_to_end(domain)
             stale += entry.verdict.holds_until_us <= now
@@ -152,7 +177,7 @@ class Domains:
     async def _recalled(self, domains: Sequence[str], now: int) -> dict[str, DomainVerdict]:
         """Return what disk and Redis hold, and remember it."""
         stored = self._stored.get(domains)
-        found = {domain: v for domain, v in stored.items() if self._usable(v, now)}
+        found = {domain: v for domain, v in stored.items() if v.usable(now, self._stale_us)}
         shared = {}
         if self._shared is not None:
             # A stale verdict on this disk may be a fresh one elsewhere.
@@ -161,7 +186,7 @@ class Domains:
             shared = {
                 domain: v
                 for domain, v in heard.items()
-                if self._usable(v, now)
+                if v.usable(now, self._stale_us)
                 and (domain not in found or found[domain].checked_us < v.checked_us)
             }
         self._counts.update(
@@ -169,20 +194,27 @@ class Domains:
             shared_hits=len(shared),
             stale_served=sum(v.holds_until_us <= now for v in (found | shared).values()),
         )
+        self._write_later(shared)
         found |= shared
         for domain, verdict in found.items():
-            self._remember(domain, verdict, verdict.holds_until_us)
-        for domain, verdict in shared.items():
-            self._write_later(domain, verdict)
+            held = self._answer(domain)
+            if held is None or held.checked_us <= verdict.checked_us:
+                self._remember(domain, verdict, verdict.holds_until_us)
+            else:  # a look-up ended while Redis was asked
+                found[domain] = held
         return found
 
-    def _usable(self, verdict: DomainVerdict, now: int) -> bool:
-        grace_us = self._stale_us if verdict.positive else 0
-        return now < verdict.holds_until_us + grace_us
-
-    def _due(self, domain: str, now: int) -> bool:
+    def _answer(self, domain: str) -> DomainVerdict | None:
+        """Return what memory holds of a domain, if that is a usable answer of DNS."""
         entry = self._memory.get(domain)
-        return entry is not None and entry.ask_after_us <= now
+        if entry is None or not entry.verdict.known:
+            return None
+        return entry.verdict if entry.verdict.usable(now_us(), self._stale_us) else None
+
+    def _due(self, domain: str, verdict: DomainVerdict, now: int) -> bool:
+        """Tell whether DNS is to be asked again about a verdict that is still served."""
+        entry = self._memory.get(domain)  # gone already where a batch exceeds the memory
+        return (verdict.holds_until_us if entry is None else entry.ask_after_us) <= now
 
     def _remember(self, domain: str, verdict: DomainVerdict, ask_after_us: int) -> None:
         self._memory[domain] = _Entry(verdict, ask_after_us)
@@ -192,82 +224,98 @@ class Domains:
 
     # Look-ups
 
-    def _flight(self, domain: str) -> asyncio.Task[DomainVerdict] | None:
+    def _flight(self, domain: str, *, bulk: bool) -> asyncio.Task[DomainVerdict] | None:
         """Return the domain's look-up, begun now if need be, or None where the queue is full."""
         flight = self._flights.get(domain)
         if flight is None:
-            bound = self._settings.dns_waiting_domains + self._settings.dns_concurrency
-            if len(self._flights) >= bound:
+            if len(self._flights) >= self._bound(bulk=bulk):
                 self._counts.update(refused=1)
                 return None
-            flight = asyncio.create_task(self._look_up(domain))
+            flight = asyncio.create_task(self._look_up(domain, bulk=bulk))
             self._flights[domain] = flight
         return flight
 
-    async def _look_up(self, domain: str) -> DomainVerdict:
+    def _bound(self, *, bulk: bool) -> int:
+        """Return how many look-ups there may be, under way and queued, for one more to begin."""
+        bound = self._settings.dns_waiting_domains + self._settings.dns_concurrency
+        return max(1, int(bound * self._settings.dns_bulk_share)) if bulk else bound
+
+    async def _look_up(self, domain: str, *, bulk: bool) -> DomainVerdict:
+        # The first of two, so that what waits for it holds no slot meanwhile.
+        part: AbstractAsyncContextManager[None] = self._bulk_slots if bulk else nullcontext()
         try:
-            async with self._slots:
+            async with part, self._slots:
                 self._counts.update(lookups=1)
                 verdict = await self._resolver.lookup(domain)
-            return self._keep(domain, verdict)
+        except Exception as fault:  # noqa: BLE001  one domain's look-up must not fail a batch
+            _log.error("lookup_failed", fault=type(fault).__name__)
+            verdict = unknown(self._settings)
         finally:
             del self._flights[domain]
+        return self._keep(domain, verdict)
 
     def _keep(self, domain: str, verdict: DomainVerdict) -> DomainVerdict:
         """Remember what a look-up brought and return what to tell the waiting."""
         if verdict.known:
             self._remember(domain, verdict, verdict.holds_until_us)
-            self._write_later(domain, verdict)
+            if self._shared is not None:
+                self._unshared[domain] = verdict
+            self._write_later({domain: verdict})
             return verdict
         self._counts.update(unknowns=1)
-        entry = self._memory.get(domain)
-        if entry is not None and entry.verdict.positive and self._usable(entry.verdict, now_us()):
-            # DNS is down: the stale positive stays, and is not refreshed at every call.
-            entry.ask_after_us = verdict.holds_until_us
-            return entry.verdict
-        self._remember(domain, verdict, verdict.holds_until_us)
-        return verdict
+        return self._unanswered(domain, verdict)
 
     def _give_up(self, domain: str) -> DomainVerdict:
         """Let the look-up go on, and the next callers not wait for it as well."""
-        verdict = unknown(self._settings)
-        self._remember(domain, verdict, verdict.holds_until_us)
-        return verdict
+        return self._unanswered(domain, unknown(self._settings))
+
+    def _unanswered(self, domain: str, verdict: DomainVerdict) -> DomainVerdict:
+        """Return the answer there is, stale or of another process, or remember that none came."""
+        told = self._answer(domain) or verdict
+        # Where DNS is down, a stale answer is not to be refreshed at every call.
+        self._remember(domain, told, max(told.holds_until_us, verdict.holds_until_us))
+        return told
 
     async def _resolve(self, domains: Sequence[str]) -> dict[str, DomainVerdict]:
-        found = await self.known(domains)
+        found = await self._cached(domains)
+        now = now_us()
         flights = {}
         for domain in domains:
+            held = found.get(domain)
             # Somebody's missed deadline is no answer while the look-up goes on.
-            undecided = domain not in found or (not found[domain].known and domain in self._flights)
-            if undecided:
-                if (flight := self._flight(domain)) is None:
-                    found[domain] = unknown(self._settings)
-                else:
-                    flights[domain] = flight
+            is_decided = held is not None and (held.known or domain not in self._flights)
+            if held is not None and is_decided and not self._due(domain, held, now):
+                continue
+            if (flight := self._flight(domain, bulk=True)) is not None:
+                flights[domain] = flight
+            else:
+                found.setdefault(domain, unknown(self._settings))
         if flights:
             await asyncio.wait(flights.values())
-        return found | {domain: flight.result() for domain, flight in flights.items()}
+        for domain, flight in flights.items():
+            verdict = flight.result()
+            found[domain] = verdict if verdict.known else found.get(domain, verdict)
+        return found
 
     # Write-behind
 
-    def _write_later(self, domain: str, verdict: DomainVerdict) -> None:
-        self._unwritten[domain] = verdict
-        if self._writing is None:
+    def _write_later(self, verdicts: Mapping[str, DomainVerdict]) -> None:
+        self._unwritten.update(verdicts)
+        if self._unwritten and self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        """Store what gathered, in one commit per round, off the event loop."""
+        """Store what gathered, in one commit per round, off the event loop.
+
+        Shared is only what this process looked up: what it heard from Redis is there already.
+        """
         try:
             while self._unwritten:
                 await asyncio.sleep(_WRITE_DELAY_S)
-                batch = dict(self._unwritten)
-                try:
-                    await asyncio.to_thread(self._stored.put, batch)
-                except lmdb.Error as fault:
-                    _log.warning("verdicts_not_stored", fault=type(fault).__name__)
+                batch, unshared, self._unshared = dict(self._unwritten), self._unshared, {}
+                await asyncio.to_thread(self._stored.put, batch)
                 if self._shared is not None:
-                    await self._shared.put(batch)
+                    await self._shared.put(unshared)
                 for domain, verdict in batch.items():
                     if self._unwritten[domain] is verdict:
                         del self._unwritten[domain]

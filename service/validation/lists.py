@@ -62,11 +62,6 @@ def disposable_hosts(hosts: Iterable[str]) -> bool:
     return any(traits(host).disposable for host in hosts)
 
 
-def is_role(local: str) -> bool:
-    """Whether a local part belongs to a function and not to a person."""
-    return local.lower().partition("+")[0] in _roles()
-
-
 def _covers(table: frozenset[str], domain: str) -> bool:
     """Whether `domain` or a domain above it is in `table`."""
     while "." in domain:
@@ -110,7 +105,8 @@ def _free_providers() -> frozenset[str]:
 
 
 @cache
-def _roles() -> frozenset[str]:
+def role_names() -> frozenset[str]:
+    """Return the local parts that belong to a function and not to a person, in lower case."""
     names = set()
     for name in _lines("role_accounts.txt"):
         words = name.split("-")

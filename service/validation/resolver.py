@@ -14,12 +14,17 @@ from typing import Final
 
 import aiodns
 import pycares
+import structlog
 
 from service.core.model import Reason
 from service.errors import InvalidArgument
 from service.settings import Settings
 from service.validation.verdicts import HOSTS_KEPT, DomainVerdict, now_us
 
+_log = structlog.get_logger(__name__)
+
+# A channel that cannot be renewed is kept for so long, then it is tried again.
+_RENEW_PAUSE_S: Final = 5
 # Tries of one query, each waiting twice as long as the one before it.
 _TRIES: Final = 4
 
@@ -122,8 +127,7 @@ class Resolver:
     async def _borrowed(self) -> AsyncIterator[_Channel]:
         """Lend the current channel; the last to return a replaced one closes it."""
         if time.monotonic() >= self._channel.ends_s:
-            self._retired.add(self._channel)
-            self._channel = self._open()
+            self._renew()
         channel = self._channel
         channel.borrowers += 1
         try:
@@ -133,6 +137,16 @@ class Resolver:
             for idle in [old for old in self._retired if not old.borrowers]:
                 self._retired.remove(idle)
                 await idle.close()
+
+    def _renew(self) -> None:
+        old = self._channel
+        try:
+            self._channel = self._open()
+        except (InvalidArgument, OSError) as fault:  # no file descriptors left, say
+            _log.warning("dns_channel_not_renewed", fault=type(fault.__cause__ or fault).__name__)
+            old.ends_s = time.monotonic() + _RENEW_PAUSE_S
+        else:
+            self._retired.add(old)
 
 
 class _Channel:

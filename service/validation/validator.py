@@ -11,6 +11,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
+from service.core._emails import EmailParser, Emails
+from service.core._text import Texts
 from service.core.model import (
     Channel,
     Checked,
@@ -21,10 +23,10 @@ from service.core.model import (
     Reason,
     Verdict,
 )
-from service.core.prepare import EmailForm, PhoneForm, prepare_emails, prepare_phones
+from service.core.prepare import PhoneForm, prepare_phones
 from service.settings import Settings
 from service.validation.domains import Domains, DomainStats
-from service.validation.lists import DISPOSABLE_SOURCE, disposable_hosts, is_role, traits
+from service.validation.lists import DISPOSABLE_SOURCE, disposable_hosts, role_names, traits
 from service.validation.verdicts import DomainVerdict, now_us
 
 _SYNTAX_SOURCE: Final = f"email-validator {version('email-validator')}"
@@ -55,6 +57,7 @@ class Validator:
     def __init__(self, settings: Settings) -> None:
         """Take the settings; nothing is opened before `start`."""
         self._settings = settings
+        self._emails = EmailParser(role_names())
         self._domains: Domains | None = None
         # A finding holds as long as the verdict it was made of is the current one.
         self._findings: dict[tuple[str, Reason], tuple[DomainVerdict, Finding]] = {}
@@ -77,14 +80,14 @@ class Validator:
         Waits for DNS with `Lookup.WAIT` only, `dns_deadline_ms` at most for all points together.
         A bad value is a finding and never an exception.
         """
-        emails = [point.value for point in points if point.channel is Channel.EMAIL]
+        values = [point.value for point in points if point.channel is Channel.EMAIL]
         phones = [point for point in points if point.channel is Channel.PHONE]
-        email_forms = prepare_emails(emails)
+        emails = self._emails.parse(Texts.of(values))
         phone_forms = prepare_phones(
             [point.value for point in phones], [point.region for point in phones], default_region
         )
-        verdicts = await self._verdicts(email_forms, lookup)
-        checked_emails = iter(self._check_emails(email_forms, verdicts, lookup))
+        verdicts = await self._verdicts(emails, lookup)
+        checked_emails = iter(self._check_emails(emails, verdicts, lookup))
         checked_phones = iter(_check_phones(phone_forms))
         return [
             next(checked_emails if point.channel is Channel.EMAIL else checked_phones)
@@ -94,7 +97,7 @@ class Validator:
     async def resolve(self, domains: Sequence[str]) -> dict[str, DomainVerdict]:
         """Return a DNS verdict for each A-label domain, without the short deadline.
 
-        Waits `dns_lookup_s` at most per round of `dns_concurrency` domains.
+        Waits `dns_lookup_s` at most per round of domains, as many as are looked up at once.
         """
         return await self._open_domains().resolve(domains)
 
@@ -109,16 +112,16 @@ class Validator:
         """Return the counters of this process's look-ups and caches."""
         return self._open_domains().stats()
 
-    async def _verdicts(
-        self, forms: Sequence[EmailForm], lookup: Lookup
-    ) -> dict[str, DomainVerdict]:
+    async def _verdicts(self, emails: Emails, lookup: Lookup) -> dict[str, DomainVerdict]:
         if lookup is Lookup.SKIP:
             return {}
-        domains = {
-            form.domain
-            for form in forms
-            if form.domain and form.reason is not Reason.SPECIAL_USE_DOMAIN
+        numbers = {
+            number
+            for number, reason in zip(emails.domain_ids, emails.reason, strict=True)
+            if number >= 0 and reason != Reason.SPECIAL_USE_DOMAIN
         }
+        names = emails.domains
+        domains = {names[number] for number in numbers}
         if not domains:
             return {}
         if lookup is Lookup.WAIT:
@@ -129,23 +132,27 @@ class Validator:
         return {domain: verdict for domain, verdict in known.items() if verdict.known}
 
     def _check_emails(
-        self, forms: Sequence[EmailForm], verdicts: dict[str, DomainVerdict], lookup: Lookup
+        self, emails: Emails, verdicts: dict[str, DomainVerdict], lookup: Lookup
     ) -> list[Checked]:
         now = now_us()
-        shared: dict[tuple[str, Reason], Finding] = {}
+        names, normals = emails.domains, emails.normal.strings()
+        shared: dict[tuple[int, int, int], Finding] = {}
         checked = []
-        for form in forms:
-            if form.reason is Reason.EMAIL_SYNTAX:
-                finding = _plain(Reason.EMAIL_SYNTAX, now, _SYNTAX_SOURCE, form.detail)
-                checked.append(Checked(Channel.EMAIL, "", finding))
-                continue
-            kind = (form.domain, form.reason)
-            if (found := shared.get(kind)) is None:
-                verdict = verdicts.get(form.domain)
-                found = shared[kind] = self._finding(kind, verdict, lookup, now)
-            if is_role(form.normal.rpartition("@")[0]):
-                found = replace(found, flags=(Flag.ROLE_ACCOUNT, *found.flags))
-            checked.append(Checked(Channel.EMAIL, form.normal, found))
+        kinds = zip(emails.domain_ids, emails.reason, emails.role, strict=True)
+        for index, kind in enumerate(kinds):
+            number, reason, is_role = kind
+            if reason == Reason.EMAIL_SYNTAX:
+                found = _plain(Reason.EMAIL_SYNTAX, now, _SYNTAX_SOURCE, emails.details[index])
+            elif (known := shared.get(kind)) is not None:
+                found = known
+            else:
+                domain = names[number] if number >= 0 else ""
+                verdict = verdicts.get(domain)
+                found = self._finding((domain, Reason(reason)), verdict, lookup, now)
+                if is_role:
+                    found = replace(found, flags=(Flag.ROLE_ACCOUNT, *found.flags))
+                shared[kind] = found
+            checked.append(Checked(Channel.EMAIL, normals[index], found))
         return checked
 
     def _finding(

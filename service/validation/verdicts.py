@@ -24,16 +24,20 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from service.core.model import Reason
-from service.errors import StorageFault
+from service.errors import InvalidArgument, StorageFault
 
 _log = structlog.get_logger(__name__)
 
 HOSTS_KEPT: Final = 2  # MX hosts shown as evidence
 _CONNECTIONS: Final = 16  # to Redis; a batch is one request
+_SLICE_DOMAINS: Final = 100  # written to Redis at a time: some 5 ms
 _FORMAT: Final = 1
 _HEAD: Final = struct.Struct(">BBQQ")  # format, reason, checked_us, holds_until_us
 _TIME: Final = struct.Struct(">Q")
-_DISK_BYTES_PER_DOMAIN: Final = 2_048  # virtual: two longest hosts, their index entry, page slack
+# Virtual. The same in every process whatever its settings, so that none outgrows another's map;
+# ten million domains, the most that may be held, with the longest names and hosts fill half of it.
+_MAP_BYTES: Final = 1 << 35
+_CLOCK_SLACK_US: Final = 60_000_000  # by no more do the clocks of sound machines differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,25 @@ class DomainVerdict:
         """Whether DNS answered at all."""
         return self.reason is not Reason.MAIL_SERVER_UNKNOWN
 
+    def usable(self, now: int, stale_us: int) -> bool:
+        """Whether it holds, or is a positive whose time was up less than `stale_us` ago."""
+        grace_us = stale_us if self.positive else 0
+        return not _is_ahead(self.checked_us, now) and now < self.holds_until_us + grace_us
+
+
+_ANSWERS: Final = frozenset(
+    {Reason.ACCEPTED, Reason.DOMAIN_NOT_FOUND, Reason.NO_MAIL_SERVER, Reason.NULL_MX}
+)
+
 
 def now_us() -> int:
     """Return microseconds since the Unix epoch."""
     return time.time_ns() // 1_000
+
+
+def _is_ahead(checked_us: int, now: int) -> bool:
+    """Tell a verdict of a clock that ran ahead, which would hold until that time comes."""
+    return checked_us > now + _CLOCK_SLACK_US
 
 
 def encode(verdict: DomainVerdict) -> bytes:
@@ -73,11 +92,11 @@ def encode(verdict: DomainVerdict) -> bytes:
 
 
 def decode(stored: bytes) -> DomainVerdict | None:
-    """Read a stored verdict; None where another release or somebody else wrote it."""
+    """Read a stored answer of DNS; None where another release or somebody else wrote it."""
     if len(stored) < _HEAD.size:
         return None
     version, reason, checked_us, holds_until_us = _HEAD.unpack_from(stored)
-    if version != _FORMAT:
+    if version != _FORMAT or reason not in _ANSWERS:
         return None
     try:
         hosts = stored[_HEAD.size :].decode()
@@ -93,16 +112,19 @@ class StoredVerdicts:
 
     A crash may lose the last commits (MDB_NOMETASYNC) but never the integrity of the file.
     Methods block; `put` waits for the writer lock of other processes and belongs in a thread.
+    Once it is open a fault of the file costs look-ups, never an answer.
     """
 
     def __init__(self, folder: Path, limit_domains: int) -> None:
         """Open or create the environment. Call after any fork. Raises StorageFault."""
         self._limit_domains = limit_domains
+        self._reads = Access("stored_verdicts")
+        self._writes = Access("stored_verdict_writes")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._environment = lmdb.open(
                 str(folder),
-                map_size=(16 << 20) + limit_domains * _DISK_BYTES_PER_DOMAIN,
+                map_size=_MAP_BYTES,
                 max_dbs=2,
                 metasync=False,
                 readahead=False,
@@ -111,13 +133,39 @@ class StoredVerdicts:
             self._environment.reader_check()
             self._by_domain = self._environment.open_db(b"verdicts")
             self._by_time = self._environment.open_db(b"times")
+        except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as fault:
+            raise StorageFault(
+                "the cache of DNS verdicts cannot be read; it may be deleted", folder=folder.name
+            ) from fault
         except (lmdb.Error, OSError) as fault:
             raise StorageFault(
-                "the cache of DNS verdicts cannot be opened; it may be deleted", folder=folder.name
+                f"the cache of DNS verdicts cannot be opened: {fault}", folder=folder.name
             ) from fault
 
     def get(self, domains: Iterable[str]) -> dict[str, DomainVerdict]:
         """Return the verdicts there are, stale ones included."""
+        try:
+            found = self._get(domains)
+        except lmdb.Error as fault:
+            self._reads.lost(fault)
+            return {}
+        self._reads.found()
+        return found
+
+    def put(self, verdicts: Mapping[str, DomainVerdict]) -> None:
+        """Store in one commit what is not older than stored; drop the oldest beyond the limit."""
+        try:
+            self._put(verdicts)
+        except lmdb.Error as fault:
+            self._writes.lost(fault)
+        else:
+            self._writes.found()
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._environment.close()
+
+    def _get(self, domains: Iterable[str]) -> dict[str, DomainVerdict]:
         found = {}
         with self._environment.begin(db=self._by_domain) as txn:
             for domain in domains:
@@ -126,25 +174,15 @@ class StoredVerdicts:
                     found[domain] = verdict
         return found
 
-    def put(self, verdicts: Mapping[str, DomainVerdict]) -> None:
-        """Store `verdicts` in one commit and drop the oldest beyond the limit."""
-        try:
-            self._put(verdicts)
-        except lmdb.MapFullError:
-            # Only extreme names get here; an empty cache is better than one that takes no more.
-            with self._environment.begin(write=True) as txn:
-                txn.drop(self._by_domain, delete=False)
-                txn.drop(self._by_time, delete=False)
-
-    def close(self) -> None:
-        """Release the environment."""
-        self._environment.close()
-
     def _put(self, verdicts: Mapping[str, DomainVerdict]) -> None:
+        now = now_us()
         with self._environment.begin(write=True) as txn:
             for domain, verdict in verdicts.items():
                 key = domain.encode()
                 if (old := txn.get(key, db=self._by_domain)) is not None:
+                    stored_us = _checked_us(old)
+                    if verdict.checked_us < stored_us and not _is_ahead(stored_us, now):
+                        continue  # another process asked later
                     txn.delete(_time_key(key, old), db=self._by_time)
                 new = encode(verdict)
                 txn.put(key, new, db=self._by_domain)
@@ -166,8 +204,34 @@ class StoredVerdicts:
 
 def _time_key(key: bytes, stored: bytes) -> bytes:
     """Return the eviction order of a stored verdict: when it was checked, then its domain."""
-    checked_us = _HEAD.unpack_from(stored)[2] if len(stored) >= _HEAD.size else 0
-    return _TIME.pack(checked_us) + key
+    return _TIME.pack(_checked_us(stored)) + key
+
+
+def _checked_us(stored: bytes) -> int:
+    checked_us: int = _HEAD.unpack_from(stored)[2] if len(stored) >= _HEAD.size else 0
+    return checked_us
+
+
+class Access:
+    """Whether a cache can be reached, said in the log whenever that changes."""
+
+    def __init__(self, what: str) -> None:
+        """Name what is reached; the log says `<what>_lost` and `<what>_back`."""
+        self._what = what
+        self.available = True
+
+    def lost(self, fault: Exception) -> None:
+        """Note a fault."""
+        if self.available:
+            self.available = False
+            # Not the fault's text: it may quote a URL with its password.
+            _log.warning(f"{self._what}_lost", fault=type(fault).__name__)
+
+    def found(self) -> None:
+        """Note a success."""
+        if not self.available:
+            self.available = True
+            _log.info(f"{self._what}_back")
 
 
 class SharedVerdicts:
@@ -176,22 +240,37 @@ class SharedVerdicts:
     _PREFIX = "namesake:verdict:"
 
     def __init__(self, url: str, *, deadline_ms: int, pause_s: int, stale_s: int) -> None:
-        """Connect lazily: nothing is asked before the first `get` or `put`."""
+        """Connect lazily: nothing is asked before the first `get` or `put`.
+
+        Raises InvalidArgument for a bad `url`.
+        """
         deadline_s = deadline_ms / 1_000
         self._deadline_s = deadline_s
         self._pause_s = pause_s
         self._stale_s = stale_s
         self._quiet_until_s = 0.0  # monotonic
-        self.available = True
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            socket_timeout=deadline_s,
-            socket_connect_timeout=deadline_s,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=_CONNECTIONS,
-            timeout=deadline_s,
-        )
+        self._reads = Access("shared_verdicts")
+        self._writes = Access("shared_verdict_writes")
+        try:
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
+                url,
+                socket_timeout=deadline_s,
+                socket_connect_timeout=deadline_s,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=_CONNECTIONS,
+                timeout=deadline_s,
+            )
+        except ValueError:
+            # Without the fault's text: it may quote the URL with its password.
+            raise InvalidArgument(
+                "expected redis://, rediss:// or unix://, with a port in digits", field="redis"
+            ) from None
         self._client = redis.asyncio.Redis.from_pool(pool)
+
+    @property
+    def available(self) -> bool:
+        """Whether the last read succeeded."""
+        return self._reads.available
 
     async def get(self, domains: Sequence[str]) -> dict[str, DomainVerdict]:
         """Return the verdicts there are, none while Redis is lost; within the deadline."""
@@ -203,17 +282,33 @@ class SharedVerdicts:
             async with self._within_deadline():
                 stored = await self._client.mget(keys)
         except (RedisError, OSError, TimeoutError) as fault:
-            self._lost(fault)
+            self._quiet_until_s = time.monotonic() + self._pause_s
+            self._reads.lost(fault)
             return {}
-        self._found()
+        self._reads.found()
         pairs = zip(domains, stored, strict=True)
         decoded = ((domain, decode(value)) for domain, value in pairs if isinstance(value, bytes))
         return {domain: verdict for domain, verdict in decoded if verdict is not None}
 
     async def put(self, verdicts: Mapping[str, DomainVerdict]) -> None:
-        """Share `verdicts` for as long as somebody may use them; a no-op while Redis is lost."""
-        if time.monotonic() < self._quiet_until_s:
-            return
+        """Share `verdicts` for as long as somebody may use them; a no-op while Redis is lost.
+
+        What cannot be written in time is not shared, which keeps nobody from reading.
+        """
+        domains = list(verdicts)
+        for start in range(0, len(domains), _SLICE_DOMAINS):
+            if time.monotonic() < self._quiet_until_s:
+                return
+            part = {domain: verdicts[domain] for domain in domains[start : start + _SLICE_DOMAINS]}
+            try:
+                async with self._within_deadline():
+                    await self._pipeline(part).execute()
+            except (RedisError, OSError, TimeoutError) as fault:
+                self._writes.lost(fault)
+                return
+            self._writes.found()
+
+    def _pipeline(self, verdicts: Mapping[str, DomainVerdict]) -> redis.asyncio.client.Pipeline:
         now = now_us()
         pipeline = self._client.pipeline(transaction=False)
         for domain, verdict in verdicts.items():
@@ -222,13 +317,7 @@ class SharedVerdicts:
                 kept_us += self._stale_s * 1_000_000
             if kept_us >= 1_000:
                 pipeline.set(self._PREFIX + domain, encode(verdict), px=kept_us // 1_000)
-        try:
-            async with self._within_deadline():
-                await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as fault:
-            self._lost(fault)
-        else:
-            self._found()
+        return pipeline
 
     async def close(self) -> None:
         """Close the connections."""
@@ -237,15 +326,3 @@ class SharedVerdicts:
 
     def _within_deadline(self) -> asyncio.Timeout:
         return asyncio.timeout(self._deadline_s)
-
-    def _lost(self, fault: Exception) -> None:
-        self._quiet_until_s = time.monotonic() + self._pause_s
-        if self.available:
-            self.available = False
-            # Not the fault's text: it may quote the URL with its password.
-            _log.warning("shared_verdicts_lost", fault=type(fault).__name__)
-
-    def _found(self) -> None:
-        if not self.available:
-            self.available = True
-            _log.info("shared_verdicts_back")

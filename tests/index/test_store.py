@@ -83,7 +83,6 @@ async def test_look_ups_of_absurd_length_find_nothing(tmp_path: Path) -> None:
             assert snapshot.find(long) == Found(State.MISSING)
             assert snapshot.find("") == Found(State.MISSING)
             assert snapshot.operation(long) is None
-            assert snapshot.operations(long) == []
             assert snapshot.request(long) is None
             assert snapshot.pending_rows(long) == []
             assert snapshot.pending_domains(long) == []
@@ -109,7 +108,7 @@ async def test_a_key_of_many_rows_is_paged(tmp_path: Path) -> None:
 
 
 async def test_a_snapshot_stands_still(tmp_path: Path) -> None:
-    """Whatever is written meanwhile, a snapshot sees its own state until it is renewed."""
+    """Whatever is written meanwhile, a snapshot sees its own state, and a new one the newest."""
     async with opened(tmp_path) as index:
         await save_all(index, [Person("a", note="old")])
         with index.snapshot() as snapshot:
@@ -118,10 +117,9 @@ async def test_a_snapshot_stands_still(tmp_path: Path) -> None:
                 await save_all(index, [Person("a", note="new"), Person(f"b{number}")])
             assert [read(record).note for _, record in scan] == ["old"]
             assert (snapshot.sequence, snapshot.customer_count) == (1, 1)
-            kept = snapshot.record(1)
-            snapshot.renew()
+            assert snapshot.record(1) == Person("a", note="old").record
+        with index.snapshot() as snapshot:
             assert (snapshot.sequence, snapshot.customer_count) == (61, 31)
-            assert kept == Person("a", note="old").record
             assert snapshot.record(1) == Person("a", note="new").record
 
 
@@ -226,12 +224,30 @@ async def test_an_unknown_value_version_is_refused(tmp_path: Path) -> None:
 
 
 async def test_files_are_private(tmp_path: Path) -> None:
-    """Nobody but the owner may read customers."""
-    async with opened(tmp_path / "index") as index:
-        await asyncio.to_thread(index.hot_copy, tmp_path / "copy")
-    for folder in (tmp_path / "index", tmp_path / "copy"):
-        assert folder.stat().st_mode & 0o077 == 0
-    assert (tmp_path / "index" / "data.mdb").stat().st_mode & 0o077 == 0
+    """Nobody but the owner may read customers, or see whose there are."""
+    data = tmp_path / "of" / "ours"
+    async with opened(data / "index"):
+        for made in (data.parent, data, data / "index", data / "index" / "data.mdb"):
+            assert made.stat().st_mode & 0o077 == 0
+
+
+async def test_new_folders_and_files_are_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every folder that got an entry is flushed, and the one of the files after they are there."""
+    flushed: list[tuple[Path, set[str]]] = []
+
+    def fsync(descriptor: int) -> None:
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        flushed.append((folder, {entry.name for entry in folder.iterdir()}))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    async with opened(tmp_path / "ours" / "index"):
+        assert flushed == [
+            (tmp_path, {"ours"}),
+            (tmp_path / "ours", {"index"}),
+            (tmp_path / "ours" / "index", {"data.mdb", "lock.mdb"}),
+        ]
 
 
 async def test_stats_count_every_sub_database(tmp_path: Path) -> None:
@@ -246,12 +262,10 @@ async def test_stats_count_every_sub_database(tmp_path: Path) -> None:
         assert set(stats.tables) == set(layout.TABLES)
         assert stats.map_bytes == SETTINGS.map_size
         assert stats.file_bytes >= sum(table.bytes for table in stats.tables.values())
-        assert stats.free_pages * stats.page_bytes < stats.file_bytes
-        assert stats.reader_slots >= 1
 
 
 async def test_hot_copies_are_sound(tmp_path: Path) -> None:
-    """Copies taken while writing, to a folder and through a pipe, open and verify clean."""
+    """A copy taken while writing, through a pipe, opens and verifies clean."""
     async with opened(tmp_path / "index") as index:
         await save_all(index, [Person(f"p{n}", (f"{n}@x.org",)) for n in range(2_000)])
         done = asyncio.Event()
@@ -264,17 +278,25 @@ async def test_hot_copies_are_sound(tmp_path: Path) -> None:
             return count
 
         writing = asyncio.ensure_future(keep_writing())
-        await asyncio.to_thread(index.hot_copy, tmp_path / "copy")
-        await asyncio.to_thread(copy_through_pipe, index, tmp_path / "piped")
+        await asyncio.to_thread(copy_through_pipe, index, tmp_path / "copy")
         done.set()
         assert await writing > 0
+    async with opened(tmp_path / "copy") as copy:
+        assert faults(copy) == []
+        with copy.snapshot() as snapshot:
+            assert snapshot.customer_count >= 2_000
+
+
+async def test_a_copy_that_nobody_takes_says_so(tmp_path: Path) -> None:
+    """The reader of the pipe went away."""
+    async with opened(tmp_path) as index:
+        source, sink = os.pipe()
+        os.close(source)
         with pytest.raises(StorageFault):
-            index.hot_copy(tmp_path / "copy")  # not empty
-    for name in ("copy", "piped"):
-        async with opened(tmp_path / name) as copy:
-            assert faults(copy) == []
-            with copy.snapshot() as snapshot:
-                assert snapshot.customer_count >= 2_000
+            index.hot_copy(sink)
+        os.close(sink)
+        with index.snapshot() as snapshot:
+            assert snapshot.customer_count == 0
 
 
 def copy_through_pipe(index: Index, folder: Path) -> None:

@@ -90,6 +90,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda raw: raw.put("changes", pack_u64(2), event(1, 1, b"b")), "changes"),
     "event out of time": (
         lambda raw: raw.put("changes", pack_u64(2), event(1, 2, b"b", 5)), "changes"),
+    "history lost": (lambda raw: raw.delete("history", pack_history_key(1, 1)), "history"),
+    "history of a deletion lost": (
+        lambda raw: raw.delete("history", pack_history_key(3, 4)), "history"),
     "history of no change": (
         lambda raw: raw.put("history", pack_history_key(1, 40), entry(2)), "history"),
     "history of another row": (

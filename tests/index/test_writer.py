@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from service.errors import InvalidArgument, ShuttingDown
@@ -37,12 +38,14 @@ from tests.index.cards import (
 
 
 class SteppedClock:
-    """A clock that tests move, also backwards."""
+    """A clock that tests move, also backwards. Each transaction asks once, as does a snapshot."""
 
     def __init__(self, now_us: int) -> None:
         self.now_us = now_us
+        self.asked = 0
 
     def __call__(self) -> int:
+        self.asked += 1
         return self.now_us
 
 
@@ -75,21 +78,62 @@ async def test_one_failure_disturbs_no_other(tmp_path: Path) -> None:
     def endless(view: View) -> Decision[Saved]:
         return Decision(Saved(0, 0, 0), (Put(None, "x" * 512, b"{}", Entries()),))
 
+    def unkind(view: View) -> Decision[Saved]:
+        return Decision(Saved(0, 0, 0), (PutRequest("r", 0, 0, 256),))
+
     async with opened(tmp_path) as index:
         a, b = Person("a", ("a@x.org",)), Person("b", ("b@x.org",))
         outcomes = await index.submit([
-            save(index, a), broken, no_decision, taken, twice, nobody, endless, save(index, b),
+            save(index, a), broken, no_decision, taken, twice, nobody, endless, unkind,
+            save(index, b),
         ])  # fmt: skip
         kinds = [type(outcome) for outcome in outcomes]
         assert kinds == [
             Saved, KeyError, AttributeError, InvalidArgument, InvalidArgument, InvalidArgument,
-            InvalidArgument, Saved,
+            InvalidArgument, InvalidArgument, Saved,
         ]  # fmt: skip
         with index.snapshot() as snapshot:
             assert [read(record) for _, record in snapshot.customers()] == [a, b]
             assert snapshot.sequence == 2
             assert snapshot.row_of("never") is snapshot.row_of("twin") is None
         assert faults(index) == []
+
+
+class BadEntries(Entries):
+    """What no use case makes: it fails while it is put."""
+
+    @property
+    def keys(self) -> frozenset[bytes]:
+        raise InvalidArgument("not these", field="emails", limit="9")
+
+
+async def test_a_failing_group_tells_all_and_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it is written, each caller gets the whole error, and the log the change."""
+
+    def bad(view: View) -> Decision[None]:
+        return Decision(None, (Put(None, "bad", b"{}", BadEntries()),))
+
+    async with opened(tmp_path) as index:
+        for _ in range(3):
+            told = await asyncio.gather(
+                index.submit([save(index, Person("a"))]), index.submit([bad]),
+                return_exceptions=True,
+            )  # fmt: skip
+            assert told[0] is not told[1]
+            for error in told:
+                assert isinstance(error, InvalidArgument)
+                assert (error.message, error.field, error.details) == (
+                    "not these", "emails", {"limit": "9"},
+                )  # fmt: skip
+        await save_all(index, [Person("b")])
+        with index.snapshot() as snapshot:
+            assert [read(record).id for _, record in snapshot.customers()] == ["b"]
+        assert faults(index) == []
+    log = capsys.readouterr().out
+    assert log.count("commit_failed") == log.count("commits_succeed_again") == 1
+    assert "not these" not in log
 
 
 async def test_a_submission_sees_itself_and_is_one_transaction(tmp_path: Path) -> None:
@@ -204,6 +248,29 @@ async def test_callers_may_go_away(tmp_path: Path) -> None:
         assert faults(index) == []
 
 
+async def test_nothing_is_begun_for_callers_that_left(tmp_path: Path) -> None:
+    """A group of which every caller went away takes no transaction."""
+    clock = SteppedClock(1)
+    entered, gate = threading.Event(), threading.Event()
+
+    def block(view: View) -> Decision[None]:
+        entered.set()
+        assert gate.wait(30)
+        return Decision(None)
+
+    async with opened(tmp_path, clock=clock) as index:
+        first = asyncio.ensure_future(index.submit([block]))
+        await asyncio.to_thread(entered.wait, 30)
+        late = [asyncio.ensure_future(index.submit([nothing])) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        gate.set()
+        await first
+    assert clock.asked == 1
+
+
 async def test_deletion_leaves_the_deletion(tmp_path: Path) -> None:
     """Of a deleted customer the id, and who deleted it and why, are all that is left."""
     async with opened(tmp_path) as index:
@@ -249,6 +316,46 @@ async def test_request_ids_are_forgotten_in_time(tmp_path: Path) -> None:
             await index.submit([lambda _: Decision(None, (PutOperation("k", b""),))])
         with index.snapshot() as snapshot:
             assert snapshot.entries("requests") == 5
+        assert faults(index) == []
+
+
+async def test_a_clock_that_ran_ahead_is_forgotten(tmp_path: Path) -> None:
+    """Request ids live by the clock as it is, though the times of commits never step back."""
+    year_us = 365 * 86_400_000_000
+    clock = SteppedClock(2 * year_us)
+
+    def request(id: str) -> Callable[[View], Decision[None]]:
+        return lambda _: Decision(None, (PutRequest(id, 0, 0, 1),))
+
+    async with opened(tmp_path, bounds(request_memory_s=10), clock) as index:
+        await save_all(index, [Person("a")])
+        await index.submit([request("ahead")])
+        clock.now_us = year_us
+        for number in range(50):
+            clock.now_us += 60_000_000
+            await index.submit([request(f"r{number}")])
+        with index.snapshot() as snapshot:
+            assert snapshot.request("ahead") is snapshot.request("r0") is None
+            assert snapshot.request("r49") is not None
+            assert snapshot.entries("requests") == 1
+
+
+async def test_a_damaged_request_is_purged(tmp_path: Path) -> None:
+    """It costs its own request_id, and no other's commit."""
+    async with opened(tmp_path) as index:
+        await index.submit([lambda _: Decision(None, (PutRequest("good", 0, 0, 3),))])
+    with (
+        lmdb.open(str(tmp_path), max_dbs=32, map_size=1 << 30) as env,
+        env.begin(write=True) as txn,
+    ):
+        requests = env.open_db(b"requests", txn=txn)
+        txn.put(b"cut", b"\x01", db=requests)
+        txn.put(b"newer", b"\x63" * 40, db=requests)
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a")])
+        with index.snapshot() as snapshot:
+            assert snapshot.request("good") is not None
+            assert snapshot.entries("requests") == 1
         assert faults(index) == []
 
 

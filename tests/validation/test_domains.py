@@ -13,7 +13,7 @@ import pytest
 from service.core.model import Channel, Lookup, Point, Reason
 from service.errors import InvalidArgument, StorageFault
 from service.validation.validator import Validator
-from service.validation.verdicts import DomainVerdict, StoredVerdicts, decode, encode
+from service.validation.verdicts import DomainVerdict, StoredVerdicts, decode, encode, now_us
 from tests.dns_servers import FaultyDns, failure, mx, silence
 from tests.redis_server import RedisServer
 from tests.validation.conftest import Running
@@ -291,14 +291,30 @@ async def test_closing_ends_lookups_under_way(running: Running) -> None:
         assert set(await asyncio.gather(*checks)) == {Reason.MAIL_SERVER_UNKNOWN}
 
 
-async def test_bad_server_addresses_are_told(running: Running) -> None:
+async def test_bad_server_addresses_are_told(running: Running, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument) as told:
         async with running("not an address"):
             pass
     assert told.value.field == "dns_servers"
+    # Nothing stays open: LMDB opens a file once in a process.
+    StoredVerdicts(tmp_path / "data" / "verdicts", limit_domains=10).close()
+
+
+async def test_a_bad_redis_url_is_told_before_anything_is_opened(
+    running: Running, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidArgument) as told:
+        async with running("127.0.0.1", redis="foo://user:secret@bar"):
+            pass
+    assert told.value.field == "redis"
+    assert "secret" not in told.value.message
+    assert not (tmp_path / "data").exists()
 
 
 # On disk
+
+
+DNS_REASONS = (Reason.ACCEPTED, Reason.DOMAIN_NOT_FOUND, Reason.NO_MAIL_SERVER, Reason.NULL_MX)
 
 
 def verdict_at(checked_us: int) -> DomainVerdict:
@@ -316,6 +332,9 @@ def test_a_stored_verdict_reads_back_and_other_formats_do_not() -> None:
     assert decode(stored[:1] + b"\xff" + stored[2:]) is None
     assert decode(stored[:-1] + b"\xff") is None
     assert decode(b"") is None
+    for reason in Reason:
+        said = decode(encode(DomainVerdict(reason, 1, 2)))
+        assert (said is not None) == (reason in DNS_REASONS), reason
 
 
 def test_the_disk_keeps_the_newest_verdicts(tmp_path: Path) -> None:
@@ -329,6 +348,18 @@ def test_the_disk_keeps_the_newest_verdicts(tmp_path: Path) -> None:
     assert "kept.example" in found
     assert {f"d{n}.example" for n in range(250, 300)} <= found.keys()
     assert 80 <= len(found) <= 100
+
+
+def test_the_disk_keeps_the_newer_of_two_verdicts(tmp_path: Path) -> None:
+    now = now_us()
+    old, new = verdict_at(now - 1_000), verdict_at(now)
+    ahead = verdict_at(now + 3_600_000_000)  # of a clock that was wrong
+    stored = StoredVerdicts(tmp_path / "verdicts", limit_domains=10)
+    stored.put({"kept.example": new, "corrected.example": ahead})
+    stored.put({"kept.example": old, "corrected.example": new})
+    found = stored.get(["kept.example", "corrected.example"])
+    stored.close()
+    assert found == {"kept.example": new, "corrected.example": new}
 
 
 def test_processes_share_the_verdicts_on_disk(tmp_path: Path) -> None:
@@ -347,8 +378,10 @@ def test_processes_share_the_verdicts_on_disk(tmp_path: Path) -> None:
 def test_a_file_that_is_no_cache_is_told(tmp_path: Path) -> None:
     (tmp_path / "verdicts").mkdir()
     (tmp_path / "verdicts" / "data.mdb").write_bytes(b"no database" * 1_000)
-    with pytest.raises(StorageFault):
+    with pytest.raises(StorageFault, match="may be deleted"):
         StoredVerdicts(tmp_path / "verdicts", limit_domains=10)
+    with pytest.raises(StorageFault, match="Not a directory"):
+        StoredVerdicts(tmp_path / "verdicts" / "data.mdb" / "below", limit_domains=10)
 
 
 # In Redis

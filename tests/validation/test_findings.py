@@ -8,9 +8,10 @@ import dnslib
 import pytest
 from disposable_email_domains import blocklist
 
+from service.core._emails import EmailParser
+from service.core._text import Texts
 from service.core.model import Channel, Checked, Flag, Lookup, PhoneType, Point, Reason, Verdict
-from service.core.prepare import prepare_emails
-from service.validation.lists import is_role, traits
+from service.validation.lists import role_names, traits
 from service.validation.validator import Validator
 from tests.dns_servers import FaultyDns, Reply, failure, mx
 from tests.validation.conftest import Running
@@ -108,15 +109,16 @@ def test_lists_hold_domains_in_normal_form_once(name: str) -> None:
     text = (files("service.validation") / f"{name}.txt").read_text("utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     domains = [line.removeprefix("* ") for line in lines]
-    assert [form.domain for form in prepare_emails([f"a@{d}" for d in domains])] == domains
+    found = EmailParser(()).parse(Texts.of([f"a@{domain}" for domain in domains]))
+    assert [form.domain for form in found.forms()] == domains
     assert len(set(domains)) == len(domains)
     assert not any(traits(domain).disposable for domain in domains)
 
 
 @pytest.mark.parametrize("local", ["info", "SALES", "no-reply", "noreply", "no_reply", "kontakt"])
 def test_role_accounts_are_known_in_their_spellings(local: str) -> None:
-    assert is_role(local)
-    assert not is_role(f"anna.{local}")
+    addresses = [f"{written}@x.example" for written in (local, f"{local}+tag", f"anna.{local}")]
+    assert list(EmailParser(role_names()).parse(Texts.of(addresses)).role) == [1, 1, 0]
 
 
 async def test_phones_are_judged_by_the_numbering_plan(running: Running) -> None:
