@@ -1,7 +1,8 @@
-"""Build steps that `pyproject.toml` cannot say: stubs beside their protos, and compiled modules.
+"""Build steps that `pyproject.toml` cannot say: stubs, tables and compiled modules.
 
 `build_proto` runs before the packages are copied, so that wheels, editable installs and
-`make proto` all get the same stubs: messages and services with their types for mypy.
+`make proto` all get the same stubs: messages and services with their types for mypy. So does
+`build_tables`, which turns the metadata of `phonenumbers` into the tables of the phone kernel.
 
 Beside the kernels (`.pyx`), the modules of the save and import paths are compiled by Cython as they
 stand. After a change to one of them `make` builds it anew, and the
@@ -12,20 +13,24 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+import runpy
 import sysconfig
 from pathlib import Path
 from typing import ClassVar
 
 from Cython.Build import cythonize
 from setuptools import Command, Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent / "proto"
 
 COMPILED = [
+    "service/core/_emails.pyx",
+    "service/core/_phones.pyx",
+    "service/core/_text.pyx",
     "service/core/_wire.pyx",
     "service/core/model.py",
-    "service/core/plans.py",
     "service/core/prepare.py",
     "service/identity/lookup.py",
     "service/identity/registry.py",
@@ -42,10 +47,9 @@ COMPILED = [
 FLAGS = ["-O2", "-g0"]
 
 
-class BuildProto(Command):
-    """Generate `*_pb2.py`, `*_pb2_grpc.py` and their `.pyi` in the source tree."""
+class Step(Command):
+    """A build step without options."""
 
-    description = "generate the protobuf and gRPC stubs"
     user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None:
@@ -53,6 +57,12 @@ class BuildProto(Command):
 
     def finalize_options(self) -> None:
         """There are no options."""
+
+
+class BuildProto(Step):
+    """Generate `*_pb2.py`, `*_pb2_grpc.py` and their `.pyi` in the source tree."""
+
+    description = "generate the protobuf and gRPC stubs"
 
     def run(self) -> None:
         """Run protoc over every proto of the package."""
@@ -72,23 +82,46 @@ class BuildProto(Command):
             raise SystemExit("protoc failed")
 
 
+class BuildTables(Step):
+    """Generate the tables of the phone kernel in the source tree, unless they are up to date."""
+
+    description = "generate the phone tables from the installed metadata"
+
+    def run(self) -> None:
+        """Run the generator as the program that it is: the package is not built yet."""
+        runpy.run_path("service/core/build_phones.py", run_name="__main__")
+
+
 class BuildPy(build_py):
-    """Copies packages; generates the stubs first, also in an editable install."""
+    """Copies packages; generates stubs and tables first, also in an editable install."""
 
     def run(self) -> None:
         """Generate, then copy."""
         self.run_command("build_proto")
+        self.run_command("build_tables")
+        super().run()
+
+
+class BuildExt(build_ext):
+    """Compiles; generates the tables that go with what is compiled first."""
+
+    def run(self) -> None:
+        """Generate, then compile."""
+        self.run_command("build_tables")
         super().run()
 
 
 setup(
-    cmdclass={"build_proto": BuildProto, "build_py": BuildPy},
+    cmdclass={
+        "build_proto": BuildProto,
+        "build_tables": BuildTables,
+        "build_py": BuildPy,
+        "build_ext": BuildExt,
+    },
     options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         [
-            Extension(
-                path.rsplit(".")[0].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]
-            )
+            Extension(path.rsplit(".")[0].replace("/", "."), [path], extra_compile_args=FLAGS)
             for path in COMPILED
         ],
         build_dir="build/cython",

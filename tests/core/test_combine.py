@@ -71,7 +71,7 @@ def met(stored: str, given: str, how: Combine) -> v1.Customer:
 def random_cards() -> list[v1.Customer]:
     """Return cards that keep all rules."""
     source = random.Random(5)
-    cards = []
+    cards: list[v1.Customer] = []
     while len(cards) < CARDS:
         customer = ordinary(source)
         customer.ClearField("id")
@@ -172,16 +172,18 @@ def test_contacts_meet_by_id_and_then_by_name() -> None:
     merged = met(twins, twins, Combine.OVERLAY).contacts
     assert [[phone.value for phone in one.phones] for one in merged] == [["1"], ["2"]]
     named = names % ("id: 'x' position: 'p'", "id: 'y'")
-    merged = met(named, "contacts { id: 'y' last_name: 'B' position: 'q' }", Combine.OVERLAY)
-    assert [(one.id, one.last_name, one.position) for one in merged.contacts] == [
+    merged = met(
+        named, "contacts { id: 'y' last_name: 'B' position: 'q' }", Combine.OVERLAY
+    ).contacts
+    assert [(one.id, one.last_name, one.position) for one in merged] == [
         ("x", "A", "p"),
         ("y", "B", "q"),
     ]
     by_name = "contacts { last_name: ' a' position: 'q' primary: true }"
-    merged = met("contacts { last_name: 'A' position: 'p' }", by_name, Combine.OVERLAY)
-    assert [(one.position, one.primary) for one in merged.contacts] == [("q", True)]
-    merged = met("contacts { last_name: 'A' position: 'p' }", by_name, Combine.FILL)
-    assert [(one.position, one.primary) for one in merged.contacts] == [("p", True)]
+    merged = met("contacts { last_name: 'A' position: 'p' }", by_name, Combine.OVERLAY).contacts
+    assert [(one.position, one.primary) for one in merged] == [("q", True)]
+    merged = met("contacts { last_name: 'A' position: 'p' }", by_name, Combine.FILL).contacts
+    assert [(one.position, one.primary) for one in merged] == [("p", True)]
 
 
 @pytest.mark.parametrize("how", UNITING)

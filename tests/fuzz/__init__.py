@@ -1,0 +1,1 @@
+"""Fuzzing of the compiled parsers, and what it found worth keeping."""
