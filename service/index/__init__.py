@@ -24,6 +24,7 @@ from service.index.layout import (
     keys_of,
     sharing_keys,
 )
+from service.index.rekey import rekey
 from service.index.store import Clock, Found, Reads, Snapshot, State, Stats, Store, TableStats
 from service.index.verify import Fault, Progress, RecordReader, verify
 from service.index.writer import (
@@ -33,7 +34,6 @@ from service.index.writer import (
     Mutation,
     Outcome,
     Put,
-    PutMatchRules,
     PutOperation,
     PutRedirect,
     PutRequest,
@@ -58,7 +58,6 @@ __all__ = [
     "Mutation",
     "Progress",
     "Put",
-    "PutMatchRules",
     "PutOperation",
     "PutRedirect",
     "PutRequest",
@@ -102,6 +101,13 @@ class Index:
         """
         store = Store(folder, settings, clock)
         return cls(store, Writer(store, settings), match_key)
+
+    def follow_rules(self, codec: RecordReader, rules: str) -> int:
+        """Make the match keys anew unless they follow the rules called `rules`.
+
+        Returns how many customers that were. Call it before the first save; see `rekey`.
+        """
+        return rekey(self._store, codec, self._match_key, rules)
 
     def snapshot(self) -> Snapshot:
         """Begin to read the newest commit; raise LimitExceeded, IndexBusy or StorageFault."""

@@ -69,6 +69,8 @@ MATCH = {Channel.EMAIL: Kind.EMAIL_MATCH, Channel.PHONE: Kind.PHONE_MATCH}
 
 _PREFIX = {kind: bytes([kind]) for kind in Kind}
 _HASHED = {kind: bytes([kind | 0x80]) for kind in Kind}
+#: First bytes of the keys that follow the match-key rules, plain and hashed.
+MATCH_PREFIXES = tuple(first[kind] for kind in MATCH.values() for first in (_PREFIX, _HASHED))
 
 
 class Entries(NamedTuple):

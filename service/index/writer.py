@@ -139,14 +139,7 @@ class PutRedirect:
         layout.bounded_key(self.survivor, "The survivor's id")
 
 
-@dataclass(frozen=True, slots=True)
-class PutMatchRules:
-    """Say which version of the rules the stored match keys follow."""
-
-    version: str
-
-
-Mutation = Put | Delete | PutOperation | PutRequest | PutRedirect | PutMatchRules
+Mutation = Put | Delete | PutOperation | PutRequest | PutRedirect
 
 
 class Decision(NamedTuple, Generic[Outcome]):
@@ -430,9 +423,6 @@ class _GroupTransaction:
             case PutRedirect():
                 survivor = mutation.survivor.encode()
                 self._txn.put(mutation.id.encode(), survivor, db=self._tables.redirects)
-            case PutMatchRules():
-                rules = mutation.version.encode()
-                self._txn.put(layout.META_MATCH_RULES, rules, db=self._tables.meta)
 
     def _put(self, put: Put) -> None:
         view = self._view

@@ -18,7 +18,6 @@ from service.index import (
     Decision,
     Entries,
     Put,
-    PutMatchRules,
     PutOperation,
     PutRequest,
     View,
@@ -357,16 +356,6 @@ async def test_a_damaged_request_is_purged(tmp_path: Path) -> None:
             assert snapshot.request("good") is not None
             assert snapshot.entries("requests") == 1
         assert faults(index) == []
-
-
-async def test_match_rules_are_kept(tmp_path: Path) -> None:
-    """The slot for the version of the match-key rules."""
-    async with opened(tmp_path) as index:
-        with index.snapshot() as snapshot:
-            assert snapshot.match_rules == ""
-        await index.submit([lambda _: Decision(None, (PutMatchRules("2026-1"),))])
-        with index.snapshot() as snapshot:
-            assert snapshot.match_rules == "2026-1"
 
 
 OTHER_PROCESS = """

@@ -1,0 +1,47 @@
+"""Match keys made anew, where the index holds those of other rules than this release follows."""
+
+from __future__ import annotations
+
+import lmdb
+
+from service.index import layout
+from service.index.layout import MatchKey
+from service.index.store import Reads, Store, fault_of
+from service.index.verify import RecordReader
+
+
+def rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -> int:
+    """Let the index follow the rules called `rules`; return how many customers were keyed anew.
+
+    One transaction: a crash leaves the old keys and the old version, and other workers wait and
+    then find it done. Raises StorageFull or StorageFault.
+    """
+    while True:
+        try:
+            return _rekey(store, codec, match_key, rules)
+        except lmdb.MapFullError as error:
+            if not store.grow_map():
+                raise fault_of(error) from error
+        except lmdb.Error as error:
+            raise fault_of(error) from error
+
+
+def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -> int:
+    tables = store.tables
+    with store.env.begin(write=True) as txn:
+        reads = Reads(txn, tables, 0, 0)
+        if reads.match_rules == rules:
+            return 0
+        with txn.cursor(tables.identities) as cursor:
+            for prefix in layout.MATCH_PREFIXES:
+                cursor.set_range(prefix)
+                while cursor.key().startswith(prefix):
+                    cursor.delete(dupdata=True)  # and stand on the next key, or on nothing: b""
+            customers = 0
+            for row, record in reads.customers():
+                customers += 1
+                for key in layout.keys_of(codec.held(record), match_key):
+                    if key[:1] in layout.MATCH_PREFIXES:
+                        cursor.put(key, layout.pack_u64(row))
+        txn.put(layout.META_MATCH_RULES, rules.encode(), db=tables.meta)
+    return customers
