@@ -4,9 +4,9 @@
 `make proto` all get the same stubs: messages and services with their types for mypy. So does
 `build_tables`, which turns the metadata of `phonenumbers` into the tables of the phone kernel.
 
-Beside the kernels (`.pyx`), the modules of the save and import paths are compiled by Cython as they
-stand. After a change to one of them `make` builds it anew, and the
-tests refuse to run against an older build.
+Beside the kernels (`.pyx`), the modules of the save, import and list paths are compiled by Cython
+as they stand. After a change to one of them `make` builds it anew, and the tests refuse to run
+against an older build.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent / "proto"
 
 COMPILED = [
+    "service/cli/lists.py",
     "service/core/_emails.pyx",
     "service/core/_phones.pyx",
     "service/core/_text.pyx",
@@ -40,6 +41,8 @@ COMPILED = [
     "service/server/duplicates.py",
     "service/server/rules.py",
     "service/server/wire.py",
+    "service/transfer/countries.py",
+    "service/transfer/files.py",
     "service/validation/validator.py",
 ]
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-_PACKAGES = ("grpcio", "lmdb", "protobuf", "phonenumbers", "email-validator")
+_PACKAGES = ("grpcio", "lmdb", "protobuf", "phonenumbers", "rphonenumbers", "email-validator")
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def import_file(
     file_format: FormatOption = None,
     mapping: MapOption = None,
     delimiter: Annotated[str, typer.Option(help="By default found in the header.")] = "",
-    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8-sig",
+    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
     dates: Annotated[DateOrder | None, typer.Option(help="How to read 03/04/1990.")] = None,
     job_id: Annotated[
         str, typer.Option(help="Names the import; by default made of the file and the options.")
@@ -141,6 +141,8 @@ def import_file(
     settings.job_id = job_id or _job_id(file, settings, reading)
     origin = Source(file)
     try:
+        if failures and origin.reads(failures):
+            raise InvalidArgument("is the file to import", field="--failures")
         lines = origin.lines(encoding)
         if (file_format or _format(file)) is Format.JSONL:
             parsed = _json_customers(records(lines))
@@ -161,13 +163,14 @@ def import_file(
 
 
 def _format(file: str) -> Format:
-    return Format.JSONL if Path(file).suffix in (".jsonl", ".ndjson", ".json") else Format.CSV
+    ending = Path(file).suffix.lower()
+    return Format.JSONL if ending in (".jsonl", ".ndjson", ".json") else Format.CSV
 
 
 def _warn_unrecognised(known: Columns) -> None:
     if known.unrecognised:
         names = ", ".join(repr(name) for name in known.unrecognised)
-        complain(f"left out, as no field is known for them: {names}")
+        complain(f"columns left out: {names}")
 
 
 def _job_id(file: str, settings: v1.ImportSettings, reading: tuple[object, ...]) -> str:
@@ -175,7 +178,7 @@ def _job_id(file: str, settings: v1.ImportSettings, reading: tuple[object, ...])
 
     So the same command resumes, and another reading of the same file is another job.
     """
-    if file == STANDARD_STREAM:
+    if file == STANDARD_STREAM or not Path(file).is_file():  # a pipe is read only once
         return f"stdin-{uuid.uuid4().hex}"
     digest = hashlib.sha256(repr(reading).encode())
     digest.update(settings.SerializeToString(deterministic=True))
@@ -223,8 +226,8 @@ def export_file(
 ) -> None:
     """Write all customers of one consistent snapshot to a file that `namesake import` reads.
 
-    JSONL has everything. CSV has no columns for contacts, consent by channel and further
-    addresses of a customer. The file appears when it is whole.
+    JSONL has everything. CSV has no columns for contacts, consent by channel, further addresses
+    and empty custom texts. The file appears when it is whole.
 
     Examples:
       namesake export customers.jsonl
@@ -294,6 +297,7 @@ def _write_table(
 
     The first pass keeps the rows on disk, as what is exported may be larger than the memory.
     """
+    writer = CsvWriter(stream, (), delimiter=delimiter)  # now: it may refuse the delimiter
     with TemporaryFile() as spool:
         extra: set[str] = set()
         for customer in customers:
@@ -304,8 +308,8 @@ def _write_table(
         names = [
             name for name in columns.table(extra) if not fields or customer_field(name) in fields
         ]
-        writer = CsvWriter(stream, names, delimiter=delimiter)
+        writer.write(names)
         while size := spool.read(_SIZE_BYTES):
             customer = v1.Customer.FromString(spool.read(int.from_bytes(size)))
             writer.write(columns.cells(to_row(customer), names))
-        writer.detach()
+    writer.detach()

@@ -20,12 +20,14 @@ from service.cli.convert import to_customer
 from service.cli.link import REFUSED, Link, remote
 from service.cli.retry import Retry
 from service.core.model import Identity
+from service.core.regions import region_fault
 from service.errors import InvalidArgument
 from service.transfer import words
 from service.transfer.files import STANDARD_STREAM
 from service.transfer.rows import PartialDate, Reach, Row
 
-GET_LIMIT = 1_000  # ids in one request
+BATCH_LIMIT = 1_000  # ids or identities in one request
+OUTPUT_ONLY = frozenset({"id", "etag", "create_time", "update_time"})  # of Customer
 
 
 class OnDuplicate(StrEnum):
@@ -51,26 +53,17 @@ class Gender(StrEnum):
     OTHER = "other"
 
 
-EmailOption = Annotated[
-    list[str] | None, typer.Option("--email", metavar="EMAIL", help="E-mail; repeatable.")
-]
-PhoneOption = Annotated[
-    list[str] | None, typer.Option("--phone", metavar="PHONE", help="Phone; repeatable.")
-]
-MobileOption = Annotated[
-    list[str] | None, typer.Option("--mobile", metavar="PHONE", help="Mobile phone; repeatable.")
-]
-IdentityOption = Annotated[
-    list[str] | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Repeatable.")
-]
-TagOption = Annotated[
-    list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag; repeatable.")
-]
-SourceOption = Annotated[
-    list[str] | None, typer.Option("--source", metavar="SOURCE", help="Source; repeatable.")
-]
+def _region(code: str) -> str:
+    if code and (fault := region_fault(code.upper())):
+        raise typer.BadParameter(fault)
+    return code.upper()
+
+
 RegionOption = Annotated[
-    str, typer.Option("--region", help="Country of phones without a country code (GB, DE …).")
+    str,
+    typer.Option(
+        "--region", callback=_region, help="Country of phones without a country code (GB, DE …)."
+    ),
 ]
 
 
@@ -81,13 +74,15 @@ def save(
         str, typer.Option("--id", help="Own id; given by the server if not.")
     ] = "",
     etag: Annotated[str, typer.Option(help="Save only if unchanged since this was read.")] = "",
-    kind: Annotated[Kind, typer.Option(help="Person or company.")] = Kind.PERSON,
+    kind: Annotated[Kind | None, typer.Option(help="By default a person.")] = None,
     title: Annotated[str, typer.Option(help='"Dr", "Frau" …')] = "",
     first_name: Annotated[str, typer.Option(help="First name.")] = "",
     middle_name: Annotated[str, typer.Option(help="Middle name or patronymic.")] = "",
     last_name: Annotated[str, typer.Option(help="Last name; required for a person.")] = "",
     gender: Annotated[Gender | None, typer.Option(help="As given, not guessed.")] = None,
-    birth_date: Annotated[str, typer.Option(help="YYYY-MM-DD, a year, or --MM-DD.")] = "",
+    birth_date: Annotated[
+        str, typer.Option(help="YYYY-MM-DD, YYYY-MM, a year, --MM-DD or --MM.")
+    ] = "",
     company: Annotated[str, typer.Option(help="Company name; required for a company.")] = "",
     email: Annotated[
         list[str] | None, typer.Option(metavar="EMAIL", help="E-mail; repeatable.")
@@ -101,20 +96,21 @@ def save(
     identity: Annotated[
         list[str] | None, typer.Option(metavar="TYPE=VALUE", help="TYPE=VALUE; repeatable.")
     ] = None,
-    tag: TagOption = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Tag; repeatable.")] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE", help="Source; repeatable.")
     ] = None,
     comment: Annotated[str, typer.Option(help="Free text.")] = "",
     json_input: Annotated[
-        str, typer.Option(help="File with a Customer as JSON, or - for standard input.")
+        str, typer.Option(help="All fields: a file with a Customer as JSON, or - for stdin.")
     ] = "",
     only_given: Annotated[
         bool, typer.Option("--only-given", help="Change only the fields given; needs --id.")
     ] = False,
     on_duplicate: Annotated[
-        OnDuplicate, typer.Option(help="If somebody else has a contact point.")
-    ] = OnDuplicate.REPORT,
+        OnDuplicate | None,
+        typer.Option(help="If somebody else has a contact point; by default report."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, store nothing.")] = False,
     region: RegionOption = "",
 ) -> None:
@@ -129,7 +125,7 @@ def save(
     """
     row = Row(
         id=customer_id,
-        kind=kind.value,
+        kind=kind.value if kind else "",
         title=title,
         first_name=first_name,
         middle_name=middle_name,
@@ -147,6 +143,10 @@ def save(
         sources=tuple(source or ()),
         identities=tuple(_identity(option) for option in identity or ()),
     )
+    if json_input and row != Row():
+        raise typer.BadParameter("give the fields either as options or by --json-input")
+    if only_given and on_duplicate:
+        raise typer.BadParameter("--only-given takes no --on-duplicate: it changes one customer")
     customer = _from_json(json_input) if json_input else to_customer(row)
     if etag:
         customer.etag = etag
@@ -157,7 +157,9 @@ def save(
             v1.CustomerServiceStub(link.channel).SaveCustomer,
             v1.SaveCustomerRequest(
                 customer=customer,
-                on_duplicate=v1.OnDuplicate.Value(f"ON_DUPLICATE_{on_duplicate.name}"),
+                on_duplicate=v1.OnDuplicate.Value(
+                    f"ON_DUPLICATE_{(on_duplicate or OnDuplicate.REPORT).name}"
+                ),
                 validate_only=dry_run,
                 default_region=region,
             ),
@@ -171,7 +173,7 @@ def _update(
     if not customer.id:
         raise typer.BadParameter("--only-given needs the id of the customer")
     given = [field.name for field, _ in customer.ListFields()]
-    mask = FieldMask(paths=[name for name in given if name not in ("id", "etag", "kind")])
+    mask = FieldMask(paths=[name for name in given if name not in OUTPUT_ONLY])
     request = v1.UpdateCustomerRequest(
         customer=customer, update_mask=mask, validate_only=dry_run, default_region=region
     )
@@ -232,8 +234,8 @@ def get(
     """
     stub = v1.CustomerServiceStub(link.channel)
     missing = False
-    for start in range(0, len(ids), GET_LIMIT):
-        request = v1.BatchGetCustomersRequest(ids=ids[start : start + GET_LIMIT])
+    for start in range(0, len(ids), BATCH_LIMIT):
+        request = v1.BatchGetCustomersRequest(ids=ids[start : start + BATCH_LIMIT])
         for result in link.call(stub.BatchGetCustomers, request).results:
             missing |= not result.HasField("customer")
             _show_result(link, result)
@@ -266,18 +268,21 @@ def resolve(
       namesake resolve ada@example.org '+44 20 7946 0018'
       namesake resolve --type loyalty 4711
     """
-    request = v1.ResolveIdentitiesRequest(
-        identities=[
-            v1.IdentityQuery(type=identity_type or _look(value), value=value) for value in values
-        ],
-        default_region=region,
-    )
-    response = link.call(v1.CustomerServiceStub(link.channel).ResolveIdentities, request)
+    stub = v1.CustomerServiceStub(link.channel)
+    queries = [
+        v1.IdentityQuery(type=identity_type or _look(value), value=value) for value in values
+    ]
+    results: list[v1.ResolvedIdentity] = []
+    for start in range(0, len(queries), BATCH_LIMIT):
+        request = v1.ResolveIdentitiesRequest(
+            identities=queries[start : start + BATCH_LIMIT], default_region=region
+        )
+        results += link.call(stub.ResolveIdentities, request).results
     if link.as_json:
-        for result in response.results:
+        for result in results:
             show.json_line(result)
     else:
-        rows = (row for result in response.results for row in _matches(result))
+        rows = (row for result in results for row in _matches(result))
         show.table("", ("identity", "customer", "note"), rows)
 
 
@@ -367,7 +372,9 @@ def history(
 @remote
 def watch(
     link: Link,
-    after: Annotated[int, typer.Option(min=0, help="The last sequence already seen.")] = 0,
+    after: Annotated[
+        int, typer.Option(min=0, max=(1 << 64) - 1, help="The last sequence already seen.")
+    ] = 0,
     until_now: Annotated[
         bool, typer.Option("--until-now/--follow", help="End with what is there, or wait for more.")
     ] = False,

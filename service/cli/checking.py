@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -16,20 +16,20 @@ from pydantic import ValidationError
 from service.cli import show
 from service.cli.cards import RegionOption
 from service.cli.link import USAGE, JsonOption, complain, reported
-from service.core.model import MESSAGES, Channel, Checked, Lookup, Point
-from service.errors import InvalidArgument
+from service.cli.lists import (
+    BATCH_ROWS,
+    Done,
+    Layout,
+    ListChecker,
+    Row,
+    checked_by_processes,
+    checked_here,
+)
+from service.core.model import MESSAGES, Channel, Checked, Finding, Lookup, Point, Reason
 from service.settings import Settings
-from service.transfer import columns
-from service.transfer.countries import country_code
-from service.transfer.files import CsvReader, CsvWriter, Record, Source, whole
+from service.transfer.files import CsvReader, Source, rows_text, whole
 
-BATCH_ROWS = 1_000
 LIST_DNS_DEADLINE_MS = 5_000  # nobody waits at a form: better a slow answer than UNKNOWN
-WANTED = ("email", "phone", "country")
-ADDED = (
-    "email_verdict", "email_reason", "email_normal",
-    "phone_verdict", "phone_reason", "phone_e164", "phone_region", "phone_type",
-)  # fmt: skip
 
 DnsServerOption = Annotated[
     list[str] | None,
@@ -52,7 +52,7 @@ def check(
         typer.Option("--map", metavar="COLUMN=FIELD", help="Column of email, phone or country."),
     ] = None,
     delimiter: Annotated[str, typer.Option(help="By default found in the header.")] = "",
-    encoding: Annotated[str, typer.Option(help="Of the input.")] = "utf-8-sig",
+    encoding: Annotated[str, typer.Option(help="Of the input.")] = "utf-8",
     region: RegionOption = "",
     no_dns: Annotated[bool, typer.Option("--no-dns", help="Syntax and lists only.")] = False,
     dns_server: DnsServerOption = None,
@@ -76,7 +76,7 @@ def check(
         if dns_server:
             given["dns_servers"] = tuple(dns_server)
         if region:
-            given["default_region"] = region.upper()
+            given["default_region"] = region
         if source:
             given["dns_deadline_ms"] = LIST_DNS_DEADLINE_MS
         settings = settings_of(given)
@@ -144,7 +144,7 @@ def _show(values: Sequence[str], checked: Sequence[Checked], *, as_json: bool) -
             result.normal,
             result.region,
             _type(result),
-            _remark(result),
+            _remark(result.finding),
         )
         for value, result in zip(values, checked, strict=True)
     ]
@@ -171,13 +171,10 @@ def _facts(value: str, result: Checked) -> dict[str, object]:
     }
 
 
-def _remark(result: Checked) -> str:
-    finding = result.finding
-    remarks = [MESSAGES[finding.reason], finding.detail]
-    if finding.suggested_domain:
-        remarks.append(f"did you mean {finding.suggested_domain}?")
-    remarks += [flag.name.lower().replace("_", " ") for flag in finding.flags]
-    return "; ".join(remark for remark in remarks if remark)
+def _remark(finding: Finding) -> str:
+    message = "" if finding.reason is Reason.ACCEPTED else MESSAGES[finding.reason]
+    flags = (flag.name for flag in finding.flags)
+    return show.remark(message, finding.detail, finding.suggested_domain, flags)
 
 
 def _type(result: Checked) -> str:
@@ -196,126 +193,48 @@ class _Files:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a list has its columns, before and after the check; -1 for none."""
-
-    header: tuple[str, ...]
-    email: int
-    phone: int
-    country: int
-    kept: tuple[int, ...]
-
-    @classmethod
-    def of(cls, header: tuple[str, ...], mapping: Sequence[str]) -> _Layout:
-        """Find the columns by name; those that a check adds are replaced, not repeated."""
-        overrides = columns.parse_overrides(mapping, known=WANTED.__contains__)
-        fields = columns.fields_of(header, overrides, _wanted)
-        email, phone, country = (_place(fields, overrides, header, field) for field in WANTED)
-        if email < 0 and phone < 0:
-            raise InvalidArgument(
-                "No column of e-mails or phones; name one with --map COLUMN=email"
-            )
-        kept = tuple(i for i, name in enumerate(header) if name not in ADDED)
-        return cls(header, email, phone, country, kept)
-
-    def points(self, record: Record) -> tuple[Point | None, Point | None]:
-        """Return the row's e-mail and phone, None where the cell is empty or missing."""
-        email, phone = self._cell(record, self.email), self._cell(record, self.phone)
-        region = country_code(self._cell(record, self.country)) if phone else ""
-        return (
-            Point(Channel.EMAIL, email) if email else None,
-            Point(Channel.PHONE, phone, region) if phone else None,
-        )
-
-    def _cell(self, record: Record, column: int) -> str:
-        return record.cells[column].strip() if 0 <= column < len(record.cells) else ""
-
-    def row(self, record: Record, email: Checked | None, phone: Checked | None) -> tuple[str, ...]:
-        """Return the row as it is written: its own cells, then what was found."""
-        cells = record.cells
-        own = (cells[i] if i < len(cells) else "" for i in self.kept)
-        # Cells beyond the header go last, or they would move under the new columns.
-        return (*own, *_verdicts(email, phone), *cells[len(self.header) :])
-
-
-def _wanted(header: str) -> str:
-    """Return which of the wanted fields a header names, "" if none."""
-    field = columns.recognise(header)
-    if field.endswith(("email", "phone")):
-        return field.rpartition("_")[2] if field != "fax_phone" else ""
-    return field if field in WANTED else ""
-
-
-def _place(
-    fields: Sequence[str], overrides: dict[str, str], header: Sequence[str], field: str
-) -> int:
-    """Return the column of a field: the one that was named, or else the first recognised."""
-    named = {column.casefold() for column, mapped in overrides.items() if mapped == field}
-    found = [i for i, recognised in enumerate(fields) if recognised == field]
-    return next((i for i in found if header[i].casefold() in named), next(iter(found), -1))
-
-
-def _verdicts(email: Checked | None, phone: Checked | None) -> tuple[str, ...]:
-    mail = (email.finding.verdict.name, email.finding.reason.name, email.normal) if email else ()
-    call = (
-        (
-            phone.finding.verdict.name,
-            phone.finding.reason.name,
-            phone.normal,
-            phone.region,
-            _type(phone),
-        )
-        if phone
-        else ()
-    )
-    return (*(mail or ("",) * 3), *(call or ("",) * 5))
-
-
 async def _check_list(settings: Settings, lookup: Lookup, files: _Files) -> None:
     origin = Source(files.source)
+    try:
+        table = CsvReader(origin.lines(files.encoding), delimiter=files.delimiter or None)
+        region = settings.default_region
+        layout = Layout.of(table.header, files.mapping, table.delimiter, region)
+        with whole(files.output) as stream, show.progress("checking") as bar:
+            task = bar.add_task("", total=origin.size or None, done=0)
+            stream.write(rows_text([layout.names], layout.delimiter).encode())
+            rows = 0
+            async for done in _batches(settings, lookup, layout, table):
+                stream.write(done.text)
+                rows += done.rows
+                bar.update(task, completed=origin.position, done=rows)
+    finally:
+        origin.close()
+    if files.as_json and files.output != "-":
+        show.json_line({"file": files.output, "rows": rows})
+    else:
+        typer.echo(f"{rows:,} rows checked", err=True)
+
+
+async def _batches(
+    settings: Settings, lookup: Lookup, layout: Layout, table: CsvReader
+) -> AsyncIterator[Done]:
+    """Check the rows of a table, on all cores where that is what bounds it."""
+    batches = _batched(table.rows(), BATCH_ROWS)
+    first = list(islice(batches, 2))
+    if lookup is Lookup.SKIP and len(first) == 2:  # else it is done before others have started
+        for done in checked_by_processes(settings, layout, chain(first, batches)):
+            yield done
+        return
     validator = _validator(settings)
     await validator.start()
     try:
-        table = CsvReader(origin.lines(files.encoding), delimiter=files.delimiter or None)
-        layout = _Layout.of(table.header, files.mapping)
-        with whole(files.output) as stream, show.progress("checking") as bar:
-            task = bar.add_task("", total=origin.size or None, done=0)
-            names = (*(table.header[i] for i in layout.kept), *ADDED)
-            writer = CsvWriter(stream, names, delimiter=table.delimiter)
-            done = 0
-            for batch in _batches(table):
-                await _check_batch(validator, settings, lookup, layout, batch, writer)
-                done += len(batch)
-                bar.update(task, completed=origin.position, done=done)
-            writer.detach()
+        checker = ListChecker(validator, layout, lookup)
+        async for done in checked_here(checker, chain(first, batches)):
+            yield done
     finally:
         await validator.close()
-        origin.close()
-    if files.as_json and files.output != "-":
-        show.json_line({"file": files.output, "rows": done})
-    else:
-        typer.echo(f"{done:,} rows checked", err=True)
 
 
-async def _check_batch(
-    validator: Any,
-    settings: Settings,
-    lookup: Lookup,
-    layout: _Layout,
-    batch: Sequence[Record],
-    writer: CsvWriter,
-) -> None:
-    pairs = [layout.points(record) for record in batch]
-    points = [point for pair in pairs for point in pair if point]
-    found = iter(await _checked(validator, points, settings, lookup))
-    for record, (email, phone) in zip(batch, pairs, strict=True):
-        checked_email = next(found) if email else None
-        checked_phone = next(found) if phone else None
-        writer.write(layout.row(record, checked_email, checked_phone))
-
-
-def _batches(table: Iterable[Record]) -> Iterator[list[Record]]:
-    rows = iter(table)
-    while batch := list(islice(rows, BATCH_ROWS)):
+def _batched(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, size)):
         yield batch

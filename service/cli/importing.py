@@ -17,7 +17,7 @@ from service.cli.link import Link
 from service.cli.outbox import Batch, Outbox
 from service.cli.retry import Retry
 from service.errors import InvalidArgument, NamesakeError
-from service.transfer.files import CsvWriter, Record, Source
+from service.transfer.files import CsvWriter, Record, Source, private
 
 FAILURES_SHOWN = 10
 FAILURE_COLUMNS = ("failure_row", "failure_field", "failure_reason", "failure_message")
@@ -44,7 +44,7 @@ class Failures:
             return
         adding = resumed and Path(self._path).exists()
         try:
-            self._stream = Path(self._path).open("ab" if adding else "wb")  # noqa: SIM115
+            self._stream = private(self._path, append=adding)
         except OSError as error:
             message = f"Cannot write {self._path}: {error.strerror}"
             raise InvalidArgument(message, field="--failures") from None
@@ -131,7 +131,7 @@ class ImportJob:
             return False
         finally:
             responses.cancel()
-        if not outbox.empty:
+        if not outbox.done:
             raise NamesakeError("The server ended the import before everything was durable")
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,8 @@ def _open(server: str, token: str, ca: Path | None, as_json: bool) -> Iterator[L
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
+    if not (token.isascii() and token.isprintable()):
+        raise InvalidArgument("a token is printable ASCII", field="--token")
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     if ca is None:
         channel = grpc.insecure_channel(server, options)
@@ -115,6 +118,10 @@ def remote(function: Callable[Concatenate[Link, _P], None]) -> Callable[..., Non
 @contextmanager
 def reported(server: str = "") -> Iterator[None]:
     """Turn faults into one line on standard error and the exit status."""
+    # SIGTERM takes half-written files away as ^C does, and ^C does not wait for an event loop.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a script
+            signal.signal(number, _interrupt)
     try:
         yield
     except grpc.RpcError as error:
@@ -123,10 +130,19 @@ def reported(server: str = "") -> Iterator[None]:
     except NamesakeError as error:
         complain(_line(error.reason, error.field, error.message))
         raise typer.Exit(USAGE if error.field.startswith("--") else REFUSED) from None
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except UnicodeEncodeError as error:  # an argument that is no text, or a terminal's encoding
+        complain(f"not text in {error.encoding}: {error.reason}")
         raise typer.Exit(REFUSED) from None
+    except OSError as error:
+        # What could not be written is still there: Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader of our output went away (`| head`)
+            complain(": ".join(filter(None, (error.filename, error.strerror or str(error)))))
+        raise typer.Exit(REFUSED) from None
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def complain(line: str) -> None:

@@ -65,7 +65,8 @@ def serve(
         try:
             status = run(settings, as_json=as_json)
         except InvalidArgument as error:
-            complain(f"--{error.field.replace('_', '-')}: {error.message}")
+            flag = {"dns_servers": "dns-server"}.get(error.field, error.field.replace("_", "-"))
+            complain(f"--{flag}: {error.message}")
             raise typer.Exit(USAGE) from None
     raise typer.Exit(status)
 

@@ -60,7 +60,8 @@ class Outbox:
 
     gRPC pulls requests in a thread of its own, and that of a broken stream may still be at it
     when the next one starts; all state is behind one lock, and a stream that is not the current
-    one gets nothing more.
+    one gets nothing more. Only the file is read behind a lock of its own, as a pipe may be quiet
+    for hours: what was read belongs to whichever stream is the current one by then.
     """
 
     def __init__(self, batches: Iterator[Batch]) -> None:
@@ -69,16 +70,19 @@ class Outbox:
         self._batches = batches
         self._waiting: deque[Batch] = deque()  # taken from the file, not yet durable
         self._sent = 0  # how many of those the current stream has sent
+        self._at_end = False  # the file was read
         self._stream = 0
-        self._durable: int | None = None  # None until the current stream's first response
+        self._answered = False  # the current stream's first response is there
+        self._durable = 0  # the last batch that is
         self._changed = threading.Condition()
+        self._reading = threading.Lock()
 
     def open(self) -> Callable[[], Iterator[Batch]]:
         """Begin a stream: return what yields its batches, those to send again first."""
         with self._changed:
             self._stream += 1
             self._sent = 0
-            self._durable = None
+            self._answered = False
             self._changed.notify_all()
             stream = self._stream
         return lambda: self._each(stream)
@@ -90,6 +94,7 @@ class Outbox:
     def acknowledge(self, durable: int) -> list[Batch]:
         """Note that batches up to `durable` are; return those that were waiting for it."""
         with self._changed:
+            self._answered = True
             self._durable = durable
             done = []
             while self._waiting and self._waiting[0].number <= durable:
@@ -99,38 +104,54 @@ class Outbox:
             return done
 
     @property
-    def empty(self) -> bool:
-        """Everything that was taken from the file is durable."""
+    def done(self) -> bool:
+        """The file was read to its end, and all of it is durable."""
         with self._changed:
-            return not self._waiting
+            return self._at_end and not self._waiting
 
     def _each(self, stream: int) -> Iterator[Batch]:
         while (batch := self._next(stream)) is not None:
             yield batch
 
     def _next(self, stream: int) -> Batch | None:
-        with self._changed:
-            self._changed.wait_for(lambda: stream != self._stream or self._may_send())
-            if stream != self._stream:
-                return None
-            if self._sent == len(self._waiting) and not self._take():
-                return None
-            self._sent += 1
-            return self._waiting[self._sent - 1]
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: stream != self._stream or self._may_send())
+                if stream != self._stream:
+                    return None
+                if self._sent < len(self._waiting):
+                    self._sent += 1
+                    return self._waiting[self._sent - 1]
+                if self._at_end:
+                    return None
+            self._take(stream)
 
     def _may_send(self) -> bool:
-        if self._durable is None:
+        if not self._answered:
             return False
         return self._sent < len(self._waiting) or len(self._waiting) < BATCHES_IN_FLIGHT
 
-    def _take(self) -> bool:
-        """Take the next batch that is not durable yet from the file; False at its end."""
+    def _take(self, stream: int) -> None:
+        """Take the next batch from the file, if no other stream's thread did so meanwhile."""
+        with self._reading:
+            with self._changed:
+                if stream != self._stream or self._sent < len(self._waiting) or self._at_end:
+                    return
+            batch = self._from_file()
+            with self._changed:
+                if batch is None:
+                    self._at_end = True
+                else:
+                    self._waiting.append(batch)
+                self._changed.notify_all()
+
+    def _from_file(self) -> Batch | None:
+        """Return the next batch that is not durable yet, None at the end of the file."""
         try:
             for batch in self._batches:
-                if batch.number > (self._durable or 0):
-                    self._waiting.append(batch)
-                    return True
+                if batch.number > self._durable:
+                    return batch
                 self.refused_before += len(batch.refused)
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
             self.fault = error
-        return False
+        return None

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from namesake import v1
+from service.transfer.rows import PartialDate
 
 _COLOURS = {"VALID": "green", "RISKY": "yellow", "INVALID": "red", "UNKNOWN": "cyan"}
 _PIPE_COLUMNS = 160  # where nobody can say how wide the output is, do not fold tables at 80
@@ -79,15 +80,19 @@ def short(value: str) -> str:
 def verdict(finding: v1.Finding) -> tuple[str, str, str]:
     """Return verdict, reason and what there is to say about it."""
     message = "" if finding.reason == v1.REASON_ACCEPTED else finding.message
-    remarks = [message, finding.detail]
-    if finding.suggested_domain:
-        remarks.append(f"did you mean {finding.suggested_domain}?")
-    remarks += [short(v1.EmailFlag.Name(flag)).lower().replace("_", " ") for flag in finding.flags]
+    flags = (short(v1.EmailFlag.Name(flag)) for flag in finding.flags)
     return (
         short(v1.Verdict.Name(finding.verdict)),
         short(v1.Reason.Name(finding.reason)),
-        "; ".join(remark for remark in remarks if remark),
+        remark(message, finding.detail, finding.suggested_domain, flags),
     )
+
+
+def remark(message: str, detail: str, suggested_domain: str, flags: Iterable[str]) -> str:
+    """Return what there is to say about a contact point in one line."""
+    remarks = [message, detail, suggested_domain and f"did you mean {suggested_domain}?"]
+    remarks += [flag.lower().replace("_", " ") for flag in flags]
+    return "; ".join(remark for remark in remarks if remark)
 
 
 def card(customer: v1.Customer) -> None:
@@ -102,10 +107,11 @@ def card(customer: v1.Customer) -> None:
 
 
 def display_name(customer: v1.Customer | v1.Contact) -> str:
-    """Return the name to show, or the company's."""
+    """Return the name to show: a company's, or a person's. The server names duplicates so too."""
+    if isinstance(customer, v1.Customer) and customer.kind == v1.CUSTOMER_KIND_COMPANY:
+        return customer.company_name
     names = (customer.first_name, customer.middle_name, customer.last_name)
-    name = " ".join(part for part in names if part)
-    return name or (customer.company_name if isinstance(customer, v1.Customer) else "")
+    return " ".join(part for part in names if part)
 
 
 def _facts(customer: v1.Customer) -> Iterable[tuple[str, str]]:
@@ -120,7 +126,7 @@ def _facts(customer: v1.Customer) -> Iterable[tuple[str, str]]:
     yield "gender", short(v1.Gender.Name(customer.gender))
     if customer.HasField("birth_date"):
         date = customer.birth_date
-        yield "birth_date", f"{date.year:04}-{date.month:02}-{date.day:02}"
+        yield "birth_date", str(PartialDate(date.year, date.month, date.day))
     for address in customer.addresses:
         parts = (*address.lines, address.postcode, address.city, address.country)
         yield "address", ", ".join(part for part in parts if part)

@@ -8,6 +8,7 @@ from service.core.model import PhoneType, Reason
 _Bytes = bytes | bytearray | memoryview | array[int]
 
 REGIONS: tuple[str, ...]
+SUPPORTED_REGIONS: frozenset[str]
 TIME_ZONES: tuple[tuple[str, ...], ...]
 PHONE_RULES_VERSION: int
 

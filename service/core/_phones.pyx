@@ -206,6 +206,7 @@ cdef list _texts = []  # keeps alive what countries and formats point into
 
 REGIONS: tuple = ()
 TIME_ZONES: tuple = ()
+SUPPORTED_REGIONS: frozenset = frozenset()  # those that have a numbering plan
 PHONE_RULES_VERSION = 1  # of the rules of `_key`: stored keys of another version are made anew
 
 
@@ -236,7 +237,7 @@ def _load(path):
     global _file, _labels, _moves, _plans, _code, _masks, _class_index, _class_blocks
     global _class_traits, _viable, _context, _extension, _extension_limits, _classes, _extensions
     global _formats, _zones_root, _region_plans, _regions, _region_ids, _unknown_region
-    global _plain, REGIONS, TIME_ZONES
+    global _plain, REGIONS, TIME_ZONES, SUPPORTED_REGIONS
     cdef const char* base
     cdef int i
     _file, header, start = read_tables(path)
@@ -271,6 +272,9 @@ def _load(path):
     _region_plans = <int*>PyMem_Malloc(_regions * sizeof(int))
     for i in range(_regions):
         _region_plans[i] = header["region_plans"][i]
+    SUPPORTED_REGIONS = frozenset(
+        region for region, plan in zip(REGIONS, header["region_plans"]) if plan >= 0
+    )
     for i in range(LETTERS * LETTERS):
         _region_of[i] = region_id(chr(65 + i // LETTERS) + chr(65 + i % LETTERS))
 

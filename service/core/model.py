@@ -47,6 +47,23 @@ class Reason(IntEnum):
     PHONE_NOT_ASSIGNED = 13
 
 
+#: What a reason comes to.
+VERDICTS: dict[Reason, Verdict] = {
+    Reason.ACCEPTED: Verdict.VALID,
+    Reason.NOT_LOOKED_UP: Verdict.VALID,
+    Reason.UNUSUAL_SYNTAX: Verdict.RISKY,
+    Reason.DISPOSABLE: Verdict.RISKY,
+    Reason.MAIL_SERVER_UNKNOWN: Verdict.UNKNOWN,
+    Reason.PENDING: Verdict.UNKNOWN,
+    Reason.EMAIL_SYNTAX: Verdict.INVALID,
+    Reason.SPECIAL_USE_DOMAIN: Verdict.INVALID,
+    Reason.DOMAIN_NOT_FOUND: Verdict.INVALID,
+    Reason.NO_MAIL_SERVER: Verdict.INVALID,
+    Reason.NULL_MX: Verdict.INVALID,
+    Reason.PHONE_FORMAT: Verdict.INVALID,
+    Reason.PHONE_NOT_ASSIGNED: Verdict.INVALID,
+}
+
 MESSAGES: dict[Reason, str] = {
     Reason.ACCEPTED: "Accepted",
     Reason.EMAIL_SYNTAX: "Does not match the e-mail address format",

@@ -6,14 +6,13 @@ their columns, and this module is for those who have a few values and want them 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from service.core import _phones
 from service.core._emails import EMAIL_RULES_VERSION, email_key
-from service.core._phones import PHONE_RULES_VERSION, phone_key, region_id
+from service.core._phones import PHONE_RULES_VERSION, phone_key, region_id, region_ids
 from service.core._text import Texts
 from service.core.model import Channel, PhoneType, Reason
 from service.errors import InvalidArgument
@@ -51,17 +50,13 @@ def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) 
     """Return the form of each number, in order.
 
     `regions` has an ISO 3166-1 alpha-2 code per value, "" for `default`; it matters for numbers
-    without a country code only. A code that no numbering plan has counts as "".
+    without a country code only, of which a code without a numbering plan finds none.
     """
-    own = array("H", map(_id_of, regions)) if any(regions) else None
-    if own is None and len(regions) != len(values):
+    if len(regions) != len(values):
         raise ValueError("as many regions as values")
-    found = _phones.parse(Texts.of(values), own, _id_of(default))
+    own = region_ids(Texts.of(regions)) if any(regions) else None
+    found = _phones.parse(Texts.of(values), own, region_id(default))
     return [PhoneForm._make(form) for form in found.forms()]
-
-
-def _id_of(region: str) -> int:
-    return region_id(region.upper()) if region else 0
 
 
 def phone_display(e164: str, extension: str = "") -> PhoneDisplay:

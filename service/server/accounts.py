@@ -19,7 +19,11 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.core.prepare import match_key
+import structlog
+from prometheus_client import Gauge
+
+from service.core.prepare import MATCH_RULES_VERSION, match_key
+from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
 from service.identity.registry import Registry
 from service.identity.settle import Settler
@@ -29,11 +33,16 @@ from service.settings import Settings
 from service.validation.validator import Validator
 
 ACCOUNTS_LIMIT = 1_000  # each holds an open environment of file descriptors and address space
+log = structlog.get_logger("namesake")
+
+QUEUED = Gauge("namesake_writer_queued", "Decisions that wait for the writer")
+
 ANONYMOUS = "anonymous"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_REGION = re.compile(r"[A-Z]{2}")
+_NO_TOKEN = hashlib.sha256(b"").hexdigest()  # what sha256sum says where $TOKEN is not set
+_VERDICTS = "verdicts"  # the folder of the cache of DNS verdicts, beside those of the accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class Account:
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
     """Read the accounts' file; raise `InvalidArgument` that names the key at fault."""
+    if fault := region_fault(settings.default_region):
+        raise InvalidArgument(fault, field="default_region")
     if settings.accounts is None:
         return [AccountConfig("default", settings.default_region)]
     path = settings.accounts
@@ -79,23 +90,34 @@ def read_accounts(settings: Settings) -> list[AccountConfig]:
 def _config(name: str, table: object, settings: Settings) -> AccountConfig:
     if not _NAME.fullmatch(name) or not isinstance(table, dict):
         raise InvalidArgument("an account is a table named [a-z0-9][a-z0-9_-]*", field="accounts")
+    if name == _VERDICTS:
+        raise _fault(name, "the folder of this name is the DNS cache's; choose another name")
     unknown = set(table) - {"default_region", "tokens"}
     if unknown:
-        raise InvalidArgument(f"unknown key {min(unknown)!r}", field=f"accounts.{name}")
+        raise _fault(name, f"unknown key {min(unknown)!r}")
     region = table.get("default_region", settings.default_region)
-    if not isinstance(region, str) or not _REGION.fullmatch(region):
-        raise InvalidArgument("not a region", field=f"accounts.{name}.default_region")
-    tokens = table.get("tokens", {})
-    if not isinstance(tokens, dict) or not tokens:
-        raise InvalidArgument("needs at least one token", field=f"accounts.{name}.tokens")
-    for actor, digest in tokens.items():
+    if not isinstance(region, str):
+        raise _fault(f"{name}.default_region", "not a region")
+    if fault := region_fault(region):
+        raise _fault(f"{name}.default_region", fault)
+    return AccountConfig(name, region, _tokens(f"{name}.tokens", table.get("tokens", {})))
+
+
+def _tokens(key: str, table: object) -> dict[str, str]:
+    if not isinstance(table, dict) or not table:
+        raise _fault(key, "needs at least one token")
+    for actor, digest in table.items():
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-            raise InvalidArgument(
-                "not a SHA-256 digest in hex", field=f"accounts.{name}.tokens.{actor}"
-            )
-    if len(set(tokens.values())) < len(tokens):
-        raise InvalidArgument("the same token stands twice", field=f"accounts.{name}.tokens")
-    return AccountConfig(name, region, {digest: actor for actor, digest in tokens.items()})
+            raise _fault(f"{key}.{actor}", "not a SHA-256 digest in hex")
+        if digest == _NO_TOKEN:
+            raise _fault(f"{key}.{actor}", "this is the digest of no token at all")
+    if len(set(table.values())) < len(table):
+        raise _fault(key, "the same token stands twice")
+    return {digest: actor for actor, digest in table.items()}
+
+
+def _fault(key: str, message: str) -> InvalidArgument:
+    return InvalidArgument(f"{key}: {message}", field="accounts")
 
 
 class Accounts:
@@ -117,12 +139,17 @@ class Accounts:
                 self._by_digest[digest] = (account, actor)
             if settle:
                 account.settler.start()
+        QUEUED.set_function(
+            lambda: sum(account.index.queued_items for account in self._by_name.values())
+        )
         if not self._by_digest:
             self._open = (self._by_name[configs[0].name], ANONYMOUS)
 
     def _start(self, config: AccountConfig, folder: Path) -> Account:
         index = Index.open(folder, self._settings, match_key)
         codec = Records(self._settings)
+        if rekeyed := index.follow_rules(codec, MATCH_RULES_VERSION):
+            log.info("match_keys_made_anew", account=config.name, customers=rekeyed)
         registry = Registry(index, self._validator, codec, self._settings)
         settler = Settler(index, self._validator, registry, codec, self._settings)
         return Account(config.name, config.default_region, index, registry, settler)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
+from typing import TypeVar, cast
 
 from namesake import v1
-from service.errors import ReaderStalled
+from service.errors import LimitExceeded, ReaderStalled, ShuttingDown
 from service.index import Fault, Index, Progress
 from service.index.layout import FORMAT_VERSION
 from service.server import wire
@@ -22,14 +24,30 @@ from service.validation.validator import Validator
 CHUNK_BYTES = 1 << 20
 FAULTS_LIMIT = 1_000
 
+Scan = TypeVar("Scan", "_Copy", "_Walk")
+
 
 class AdminService(v1.AdminServiceServicer):
-    """See admin_service.proto."""
+    """See admin_service.proto.
 
-    def __init__(self, validator: Validator, settings: Settings) -> None:
+    Backups and verifications, here called scans, have threads of their own, as many as are let in:
+    a copy blocks its thread for as long as its reader pleases, and a thread that others wait for
+    would be gone.
+    """
+
+    def __init__(self, validator: Validator, settings: Settings, stopping: asyncio.Event) -> None:
         self._validator = validator
         self._settings = settings
+        self._stopping = stopping
+        self._threads = ThreadPoolExecutor(settings.concurrent_scans, "scan")
+        self._scans: set[_Copy | _Walk] = set()
         self._started_us = time.time_ns() // 1_000
+
+    async def close(self) -> None:
+        """End the scans that still run, and their threads: then the index may be closed."""
+        for scan in list(self._scans):
+            self._end(scan)
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def GetStats(  # noqa: N802
         self, request: v1.GetStatsRequest, context: Context
@@ -62,40 +80,71 @@ class AdminService(v1.AdminServiceServicer):
     ) -> AsyncIterator[v1.BackUpResponse]:
         """Stream a copy of the index file."""
         index = caller().account.index
-        with index.snapshot() as snapshot:
-            total = snapshot.stats().file_bytes
-        yield v1.BackUpResponse(total_bytes=total)
-        copy = _Copy(index, self._settings.stream_stall_s)
-        try:
+        with self._let_in(lambda: _Copy(index, self._threads)) as copy:
+            with index.snapshot() as snapshot:
+                total = snapshot.stats().file_bytes
+            yield v1.BackUpResponse(total_bytes=total)
             while chunk := await copy.read():
-                # LMDB copies from a snapshot; a reader that stays away must not hold it for ever.
-                with copy.stall_limit():
+                with self._until_taken(copy):
                     yield v1.BackUpResponse(chunk=chunk)
-        finally:
-            copy.close_source()
-        await copy.finish()
+            await copy.finish()
 
     async def Verify(  # noqa: N802
         self, request: v1.VerifyRequest, context: Context
     ) -> AsyncIterator[v1.VerifyResponse]:
         """Compare the index with the records."""
-        steps = caller().account.index.verify(wire.Records(self._settings))
-        answer = v1.VerifyResponse()
-        faults = 0
-        # Steps take milliseconds of pure Python each: off the loop, so that saves go on between.
-        while (step := await asyncio.to_thread(next, steps, None)) is not None:
-            if isinstance(step, Progress):
-                answer.table, answer.checked, answer.total = step.table, step.done, step.total
-                answer.fault_count = faults
-                yield answer
-                answer = v1.VerifyResponse()
-                continue
-            faults += 1
-            if faults <= FAULTS_LIMIT:
-                answer.faults.append(_fault(step))
+        index, codec = caller().account.index, wire.Records(self._settings)
+        with self._let_in(lambda: _Walk(index.verify(codec), self._threads)) as walk:
+            answer = v1.VerifyResponse()
+            faults = 0
+            while (step := await walk.step()) is not None:
+                if isinstance(step, Progress):
+                    answer.table, answer.checked, answer.total = step.table, step.done, step.total
+                    answer.fault_count = faults
+                    with self._until_taken(walk):
+                        yield answer
+                    answer = v1.VerifyResponse()
+                    continue
+                faults += 1
+                if faults <= FAULTS_LIMIT:
+                    answer.faults.append(_fault(step))
         answer.fault_count = faults
         answer.done = True
         yield answer
+
+    @contextmanager
+    def _let_in(self, begin: Callable[[], Scan]) -> Iterator[Scan]:
+        """Begin a scan, or refuse it where enough are under way."""
+        limit = self._settings.concurrent_scans
+        if len(self._scans) >= limit:
+            raise LimitExceeded(f"{limit} backups and verifications are under way; try again later")
+        scan = begin()
+        self._scans.add(scan)
+        try:
+            yield scan
+        finally:
+            self._end(scan)
+
+    def _end(self, scan: _Copy | _Walk) -> None:
+        scan.close()
+        self._scans.discard(scan)
+
+    @contextmanager
+    def _until_taken(self, scan: _Copy | _Walk) -> Iterator[None]:
+        """Give the reader only so long to take what stands inside, then say whether to go on.
+
+        LMDB reuses no page that a scan may still see: a reader that stays away ends its own.
+        """
+        limit_s = self._settings.stream_stall_s
+        timer = asyncio.get_running_loop().call_later(limit_s, self._end, scan)
+        try:
+            yield
+        finally:
+            timer.cancel()
+        if scan not in self._scans:
+            raise ReaderStalled(f"nothing was taken for {limit_s} s; begin again")
+        if self._stopping.is_set():
+            raise ShuttingDown("the server is stopping; begin again later or at another worker")
 
 
 def _fault(fault: Fault) -> v1.VerifyFault:
@@ -105,42 +154,42 @@ def _fault(fault: Fault) -> v1.VerifyFault:
 
 
 class _Copy:
-    """A copy of the index that runs in a thread and is read through a pipe."""
+    """A copy of the index that a thread writes into a pipe and the event loop reads."""
 
-    def __init__(self, index: Index, stall_s: float) -> None:
+    def __init__(self, index: Index, threads: Executor) -> None:
+        self._loop = asyncio.get_running_loop()
         self._source, sink = os.pipe()
-        self._stall_s = stall_s
-        self._stalled = False
-        self._task = asyncio.create_task(asyncio.to_thread(_copy_into, index, sink))
+        os.set_blocking(self._source, False)
+        self._written = self._loop.run_in_executor(threads, _copy_into, index, sink)
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end."""
-        if self._stalled:
-            raise ReaderStalled(f"nothing was taken for {self._stall_s} s; begin again")
-        return await asyncio.to_thread(os.read, self._source, CHUNK_BYTES)
+        while True:
+            try:
+                return os.read(self._source, CHUNK_BYTES)
+            except BlockingIOError:
+                await self._readable()
 
-    @contextmanager
-    def stall_limit(self) -> Iterator[None]:
-        """Give the reader only so long for what stands inside."""
-        timer = asyncio.get_running_loop().call_later(self._stall_s, self._stall)
+    async def _readable(self) -> None:
+        readable = asyncio.Event()
+        self._loop.add_reader(self._source, readable.set)
         try:
-            yield
+            await readable.wait()
         finally:
-            timer.cancel()
-
-    def _stall(self) -> None:
-        self._stalled = True
-        self.close_source()
-
-    def close_source(self) -> None:
-        """Close our end, which ends a copy that is still being written; twice does no harm."""
-        if self._source >= 0:
-            os.close(self._source)
-            self._source = -1
+            self._loop.remove_reader(self._source)
 
     async def finish(self) -> None:
         """Wait for the copy's end; raise what it raised."""
-        await self._task
+        await self._written
+
+    def close(self) -> None:
+        """Close our end, which ends a copy that is still being written; twice does no harm."""
+        if self._source >= 0:
+            self._loop.remove_reader(self._source)
+            os.close(self._source)
+            self._source = -1
+            # That a copy failed which was cut off is no news: nobody need be told.
+            self._written.add_done_callback(lambda copy: copy.cancelled() or copy.exception())
 
 
 def _copy_into(index: Index, sink: int) -> None:
@@ -148,3 +197,22 @@ def _copy_into(index: Index, sink: int) -> None:
         index.hot_copy(sink)
     finally:
         os.close(sink)
+
+
+class _Walk:
+    """A verification whose steps run in threads: each is some milliseconds of pure Python."""
+
+    def __init__(self, steps: Iterator[Progress | Fault], threads: Executor) -> None:
+        self._steps = cast("Generator[Progress | Fault, None, None]", steps)
+        self._threads = threads
+
+    async def step(self) -> Progress | Fault | None:
+        """Return what comes next, None at the end."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, next, self._steps, None)
+
+    def close(self) -> None:
+        """Let go of the snapshot; twice does no harm."""
+        # A step that is still running in its thread lets go of it at its own end.
+        with suppress(ValueError):
+            self._steps.close()

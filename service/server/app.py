@@ -14,16 +14,15 @@ import json
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from namesake import v1
@@ -34,13 +33,15 @@ from namesake.v1 import (
     transfer_service_pb2,
     validation_service_pb2,
 )
+from service.core.regions import region_fault
 from service.errors import InvalidArgument
+from service.server import health
 from service.server.accounts import AccountConfig, Accounts, read_accounts
 from service.server.admin import AdminService
 from service.server.contacts import ValidationService
 from service.server.customers import CustomerService
 from service.server.duplicates import DuplicateService
-from service.server.edge import Edge
+from service.server.edge import Edge, whereabouts
 from service.server.transfers import TransferService
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -72,16 +73,29 @@ def run(settings: Settings, *, as_json: bool = False) -> int:
     configure_log()
     configs = read_accounts(settings)
     check_exposure(settings, configs)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.metrics_address is not None:
+        split_address(settings.metrics_address, "metrics_address")
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgument(
+            f"cannot make the folder {settings.data}: {error.strerror}", field="data"
+        ) from error
     ready = partial(announce, settings, as_json=as_json)
-    if settings.workers > 1:
-        return supervise(settings, configs, ready)
-    return asyncio.run(serve(settings, configs, 0, ready))
+    if settings.workers == 1:
+        return asyncio.run(serve(settings, configs, 0, ready))
+    asyncio.run(rehearse(settings, configs))
+    return supervise(settings, configs, ready)
 
 
 def build_validator(settings: Settings) -> Validator:
-    """Return a validator without a server, for checking lists."""
+    """Return a validator without a server, for checking lists.
+
+    Raises `InvalidArgument` for a default region that is none.
+    """
     configure_log()
+    if fault := region_fault(settings.default_region):
+        raise InvalidArgument(fault, field="default_region")
     return Validator(settings)
 
 
@@ -93,7 +107,8 @@ def configure_log() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Of several processes each line is one write: `print` would end it with a second one.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     # grpc.aio logs a handler's exception with its text; ours become statuses before that.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
@@ -114,12 +129,35 @@ def check_exposure(settings: Settings, configs: list[AccountConfig]) -> None:
         )
 
 
-def split_address(address: str) -> tuple[str, int]:
+def split_address(address: str, field: str = "address") -> tuple[str, int]:
     """Return host and port of "host:port" or "[v6]:port"; raise `InvalidArgument`."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise InvalidArgument("needs host:port", field="address")
+        raise InvalidArgument("needs host:port", field=field)
     return host.strip("[]"), int(port)
+
+
+def read_tls(certificate: Path | None, key: Path | None) -> tuple[bytes, bytes] | None:
+    """Return key and certificate chain, None without TLS; raise `InvalidArgument`."""
+    if certificate is None or key is None:
+        return None
+    pair = (_read(key, "tls_key"), _read(certificate, "tls_cert"))
+    try:
+        # gRPC would only say that it cannot listen. The password keeps OpenSSL from asking for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise InvalidArgument(
+            f"{certificate} and {key} are not a PEM chain and its unencrypted key: {error}",
+            field="tls_cert",
+        ) from error
+    return pair
+
+
+def _read(path: Path, field: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror}", field=field) from error
 
 
 def join_address(host: str, port: int) -> str:
@@ -159,6 +197,7 @@ async def serve(
     _tune_collector()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_fault)
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     worker = Worker(settings, configs)
@@ -172,6 +211,23 @@ async def serve(
         await worker.stop()
     log.info("stopped", worker=number)
     return 0
+
+
+async def rehearse(settings: Settings, configs: list[AccountConfig]) -> None:
+    """Open what every worker opens, and close it: so that what is wrong is said here, and once."""
+    worker = Worker(settings, configs)
+    try:
+        await worker.open(settle=False)
+    finally:
+        await worker.stop()
+
+
+def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio would print: an exception that nobody waited for."""
+    error = context.get("exception")
+    # With an exception, the message may show the arguments of a call, and so customer data.
+    said = {"message": context["message"]} if error is None else whereabouts(error)
+    log.error("loop_fault", **said)
 
 
 def _tune_collector() -> None:
@@ -191,23 +247,28 @@ class Worker:
         self._stopping = asyncio.Event()
         self._validator = Validator(settings)
         self._accounts = Accounts(settings, self._validator)
-        self._health = HealthServicer()
+        self._admin = AdminService(self._validator, settings, self._stopping)
+        self._tls: tuple[bytes, bytes] | None = None
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, number: int) -> int:
-        """Open, build, listen; return the port. Worker 0 settles what is pending."""
+    async def open(self, *, settle: bool) -> None:
+        """Open all files. `settle`: this worker settles what is pending."""
+        self._tls = read_tls(self._settings.tls_certificate, self._settings.tls_key)
         await self._validator.start()
-        self._accounts.start(self._configs, settle=number == 0)
+        self._accounts.start(self._configs, settle=settle)
+
+    async def start(self, number: int) -> int:
+        """Open, build, listen; return the port."""
+        await self.open(settle=number == 0)
         self._server = self._build()
         port = self._listen(self._server)
         await self._server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         if self._settings.metrics_address is not None:
             self._show_metrics(self._settings.metrics_address, number)
         return port
 
     def _show_metrics(self, address: str, number: int) -> None:
-        host, first_port = split_address(address)
+        host, first_port = split_address(address, "metrics_address")
         try:
             start_http_server(first_port + number, host)
         except (OSError, OverflowError) as error:
@@ -225,45 +286,39 @@ class Worker:
                 ("grpc.so_reuseport", int(settings.workers > 1)),
                 ("grpc.max_receive_message_length", settings.message_limit),
                 ("grpc.max_send_message_length", settings.message_limit),
+                # By default a peer that vanished keeps its calls for two hours.
+                ("grpc.keepalive_time_ms", settings.keepalive_s * 1_000),
+                ("grpc.http2.ping_timeout_ms", settings.keepalive_s * 1_000),
             ],
         )
         # To the generated code it is the server.
-        edge = cast(grpc.aio.Server, Edge(server, self._accounts))
+        edge = cast(grpc.aio.Server, Edge(server, self._accounts, self._stopping))
         v1.add_CustomerServiceServicer_to_server(
             CustomerService(validator, settings, self._stopping), edge
         )
         v1.add_ValidationServiceServicer_to_server(ValidationService(validator, settings), edge)
         v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), edge)
         v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), edge)
-        v1.add_AdminServiceServicer_to_server(AdminService(validator, settings), edge)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server
-        )
+        v1.add_AdminServiceServicer_to_server(self._admin, edge)
+        health.add_to(server, SERVICES, self._stopping)
         return server
 
     def _listen(self, server: grpc.aio.Server) -> int:
-        settings = self._settings
+        address = self._settings.address
         try:
-            if settings.tls_certificate is None or settings.tls_key is None:
-                return server.add_insecure_port(settings.address)
-            pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-            credentials = grpc.ssl_server_credentials([pair])
-            return server.add_secure_port(settings.address, credentials)
-        except (OSError, RuntimeError) as error:
+            if self._tls is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, grpc.ssl_server_credentials([self._tls]))
+        except RuntimeError as error:
             raise InvalidArgument(
-                f"cannot listen on {settings.address}: {error}", field="address"
+                f"cannot listen on {address}: {error}", field="address"
             ) from error
 
     async def stop(self) -> None:
         """Drain: refuse new calls, let running ones end, write what waits, close the files."""
         self._stopping.set()
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         if self._server is not None:
             await self._server.stop(self._settings.drain_s)
+        await self._admin.close()
         await self._accounts.close()
         await self._validator.close()
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", *SERVICES):
-            await self._health.set(service, status)

@@ -1,23 +1,25 @@
-"""Where a call enters: decoding, credentials, errors to status, metrics.
+"""Where a call enters: decoding, credentials, errors to status, metrics, the end of the server.
 
 Each method of `namesake.v1` is wrapped when its service is added. Health and reflection are not.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter, Histogram
 
-from service.errors import InvalidArgument, NamesakeError
+from service.errors import InvalidArgument, NamesakeError, ShuttingDown
 from service.server.accounts import Account, Accounts
 from service.server.status import code_of, status_of
 
@@ -26,7 +28,7 @@ log = structlog.get_logger("namesake")
 RPCS = Counter("namesake_rpcs", "RPCs ended", ["method", "code"])
 SECONDS = Histogram(
     "namesake_rpc_seconds",
-    "Duration of unary RPCs",
+    "Duration of unary RPCs, however they ended",
     ["method"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
 )
@@ -63,9 +65,12 @@ class Edge:
     Done once per method: an interceptor of grpc.aio would do it anew for every call.
     """
 
-    def __init__(self, server: grpc.aio.Server, accounts: Accounts) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, accounts: Accounts, stopping: asyncio.Event
+    ) -> None:
         self._server = server
         self._accounts = accounts
+        self._stopping = stopping
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Handler]) -> None:
         """Take the first half of what generated code says; the second half says it all again."""
@@ -86,7 +91,11 @@ class Edge:
             stream = self._stream(handler, method, handler.unary_stream, decode_with)
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
         decode = _undecoded if method in UNDECODED else _decode_all
-        stream = self._stream(handler, method, handler.stream_stream, decode)
+
+        def decoded(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]) -> Any:
+            return decode(parse, until_stopping(requests, self._stopping))
+
+        stream = self._stream(handler, method, handler.stream_stream, decoded)
         return grpc.stream_stream_rpc_method_handler(stream, None, encode)
 
     def _unary(self, handler: Handler, method: str) -> Callable[[bytes, Context], Awaitable[Any]]:
@@ -100,9 +109,13 @@ class Edge:
             try:
                 self._enter(context)
                 answer = await serve(decode_with(parse, encoded), context)
+            except asyncio.CancelledError:
+                _count_cancelled(method)
+                raise
             except Exception as error:  # noqa: BLE001  every fault becomes a status
                 await _abort(context, method, error)
-            seconds.observe(time.perf_counter() - started)
+            finally:
+                seconds.observe(time.perf_counter() - started)
             done.inc()
             return answer
 
@@ -112,7 +125,7 @@ class Edge:
         self,
         handler: Handler,
         method: str,
-        serve: Callable[[Any, Context], AsyncIterator[Any]],
+        serve: Callable[[Any, Context], AsyncGenerator[Any, None]],
         decode: Callable[[Any, Any], Any],
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         parse = handler.request_deserializer
@@ -120,8 +133,13 @@ class Edge:
         async def stream(encoded: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 self._enter(context)
-                async for answer in serve(decode(parse, encoded), context):
-                    yield answer
+                async with aclosing(serve(decode(parse, encoded), context)) as answers:
+                    async for answer in answers:
+                        yield answer
+            except (asyncio.CancelledError, GeneratorExit):
+                # The latter where the caller left while it was being sent an answer.
+                _count_cancelled(method)
+                raise
             except Exception as error:  # noqa: BLE001  every fault becomes a status
                 await _abort(context, method, error)
             RPCS.labels(method, "OK").inc()
@@ -153,6 +171,30 @@ def decode_with(parse: Callable[[bytes], T], encoded: bytes) -> T:
         raise InvalidArgument("the request is not a message of this method") from error
 
 
+async def next_or_stopping(requests: AsyncIterator[T], stopping: asyncio.Event) -> T | None:
+    """Return the next request of a stream, None at its end.
+
+    Raises `ShuttingDown` once the server is stopping, which waits for no further request.
+    """
+    if not stopping.is_set():
+        following = asyncio.ensure_future(anext(requests, None))
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return following.result()
+        finally:
+            following.cancel()
+            stopped.cancel()
+    raise ShuttingDown("the server is stopping; go on later or at another worker")
+
+
+async def until_stopping(requests: AsyncIterator[T], stopping: asyncio.Event) -> AsyncIterator[T]:
+    """Yield a stream's requests; raise `ShuttingDown` once the server is stopping."""
+    while (request := await next_or_stopping(requests, stopping)) is not None:
+        yield request
+
+
 async def _decode_all(
     parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]
 ) -> AsyncIterator[Any]:
@@ -166,19 +208,23 @@ def _undecoded(
     return requests
 
 
-async def _abort(context: Context, method: str, error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
+async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
     if isinstance(error, NamesakeError):
         RPCS.labels(method, code_of(error).name).inc()
         await context.abort_with_status(status_of(error))
-    # The text of an unexpected exception may hold customer data: where it came from is enough.
-    frames = traceback.extract_tb(error.__traceback__)
-    log.error(
-        "rpc_failed",
-        method=method,
-        error=type(error).__name__,
-        at=[f"{frame.filename}:{frame.lineno}" for frame in frames[-5:]],
-    )
+    log.error("rpc_failed", method=method, **whereabouts(error))
     RPCS.labels(method, "INTERNAL").inc()
     await context.abort_with_status(status_of(NamesakeError("an unexpected fault; see the log")))
+    raise AssertionError("an aborted call does not go on")
+
+
+def _count_cancelled(method: str) -> None:
+    # Also where its deadline passed, or the server stopped: grpc.aio does not say which.
+    RPCS.labels(method, "CANCELLED").inc()
+
+
+def whereabouts(error: BaseException) -> dict[str, Any]:
+    """Return what may be logged of an unexpected exception: its text may hold customer data."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    places = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+    return {"error": type(error).__name__, "at": places}

@@ -15,6 +15,7 @@ from typing import Any, cast
 from google.protobuf.message import Message
 
 from namesake import v1
+from service.core.regions import region_fault
 from service.errors import IdentityExclusive, InvalidArgument
 from service.settings import Settings
 
@@ -53,9 +54,15 @@ def check_id(id: str, field: str) -> None:
 
 
 def check_region(region: str, field: str) -> None:
-    """Refuse what is not an ISO 3166-1 alpha-2 code or empty."""
-    if region and not _REGION.fullmatch(region):
-        raise InvalidArgument("a region is two capital letters (ISO 3166-1 alpha-2)", field=field)
+    """Refuse what is neither empty nor a region that has phone numbers."""
+    if region and (fault := region_fault(region)):
+        raise InvalidArgument(fault, field=field)
+
+
+def check_country(country: str, field: str) -> None:
+    """Refuse what is neither empty nor written as an ISO 3166-1 alpha-2 code."""
+    if country and not _REGION.fullmatch(country):
+        raise InvalidArgument("a country is two capital letters (ISO 3166-1 alpha-2)", field=field)
 
 
 def check_identity(type: str, value: str, field: str) -> None:
@@ -227,7 +234,7 @@ def _addresses(addresses: Sequence[v1.PostalAddress], field: str) -> None:
         at = f"{field}[{index}]"
         _enums(address, ("kind",), at)
         _bound(len(address.lines), ADDRESS_LINES_LIMIT, "lines", f"{at}.lines")
-        check_region(address.country, f"{at}.country")
+        check_country(address.country, f"{at}.country")
 
 
 def _identities(identities: Sequence[v1.Identity], field: str) -> None:

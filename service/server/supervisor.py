@@ -102,16 +102,31 @@ class _Supervisor:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: self._stop())
         try:
-            ports = [self._start(number) for number in range(self._settings.workers)]
-            if self._stopping or None in ports:
-                return 0 if self._stopping else 1
-            ready(split_address(self._settings.address)[1])
-            return self._watch()
+            status = self._serve(ready)
         finally:
-            self._stop()
-            for worker in self._workers.values():
-                worker.join(self._settings.drain_s + CLOSE_S)
+            killed = self._end()
+        return 1 if killed else status
+
+    def _serve(self, ready: Callable[[int], object]) -> int:
+        for number in range(self._settings.workers):
+            if self._stopping:
+                return 0
+            if self._start(number) is None:
+                return 0 if self._stopping else 1
+        ready(split_address(self._settings.address)[1])
+        return self._watch()
+
+    def _end(self) -> list[int]:
+        """Wait for the workers' end; kill, and return, those that do not come to it."""
+        self._stop()
+        killed = []
+        for number, worker in self._workers.items():
+            worker.join(self._settings.drain_s + CLOSE_S)
+            if worker.is_alive():
+                log.error("worker_killed", worker=number)
                 worker.kill()
+                killed.append(number)
+        return killed
 
     def _start(self, number: int) -> int | None:
         """Start a worker and wait until it serves; return its port, None if it died first."""

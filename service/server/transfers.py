@@ -101,23 +101,10 @@ class TransferService(v1.TransferServiceServicer):
     ) -> None:
         """Check batches as they arrive and queue their commits; None ends the queue."""
         try:
-            while (request := await self._next(requests)) is not None:
+            async for request in requests:
                 await under_way.put(await self._start_batch(run, request))
         finally:
             await under_way.put(None)
-
-    async def _next(self, requests: AsyncIterator[bytes]) -> bytes | None:
-        """Return the next request, None at the end; a stopping server waits for none."""
-        following = asyncio.ensure_future(anext(requests, None))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done():
-                raise ShuttingDown("the server is stopping; go on later with the same job id")
-            return await following
-        finally:
-            following.cancel()
-            stopping.cancel()
 
     async def _start_batch(self, run: _Import, request: bytes) -> asyncio.Task[Batch]:
         number, cards = run.rows.read(request)

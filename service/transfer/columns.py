@@ -7,9 +7,10 @@ the field of any column. A table that was exported is recognised whole.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from service.core.model import Identity
 from service.errors import InvalidArgument
@@ -94,12 +95,12 @@ _LISTS = frozenset(["tags", "sources", "campaigns", "groups"])
 _SEVERAL = _LISTS | _REACHES.keys() | {"street"}  # may come from several columns
 FIELDS = tuple(dict.fromkeys((*_HEADERS, *_REACHES)))
 
-_IDENTITY = re.compile(r"identity:([a-z][a-z0-9_.-]{0,62})")
+# A customer's second identity of a type has a column of its own: identity:loyalty:02.
+_IDENTITY = re.compile(r"identity:([a-z][a-z0-9_.-]{0,62})(?::\d{1,3})?")
 _CUSTOM = re.compile(r"custom:([a-z][a-z0-9_]{0,62})(?::(text|integer|number|flag|date))?")
 _COUNTED = re.compile(r"_?\d{1,2}$")
 
 _Values = dict[str, Any]  # fields of a `Row` in the making
-_N = TypeVar("_N", int, float)
 
 
 def _aliases() -> dict[str, str]:
@@ -171,8 +172,10 @@ class Columns:
         """Recognise a header; `options` (`COLUMN=FIELD`) go before what is recognised."""
         fields = fields_of(header, parse_overrides(options, known=is_field))
         if "full_name" in fields and "first_name" in fields:
-            # German and French lists head the last name with a bare "Name".
-            fields = tuple("last_name" if field == "full_name" else field for field in fields)
+            # German and French lists head the last name with a bare "Name"; beside both names
+            # the full one says nothing more.
+            meant = "" if "last_name" in fields else "last_name"
+            fields = tuple(meant if field == "full_name" else field for field in fields)
         _refuse_clashes(header, fields)
         return cls(tuple(header), fields, date_order)
 
@@ -193,7 +196,8 @@ class Columns:
         values: _Values = {}
         for name, field, cell in zip(self.header, self.fields, cells, strict=False):
             if field and (text := cell.strip()):
-                self._read(values, name, field, text)
+                # What people wrote freely stays as it is.
+                self._read(values, name, field, cell if field == "comment" else text)
         if "company_name" in values and not values.keys() & {"kind", "first_name", "last_name"}:
             values["kind"] = "company"
         return Row(**values)
@@ -233,7 +237,7 @@ def _read(field: str, text: str, order: DateOrder) -> Iterable[tuple[str, Any]]:
     if field in _LISTS:
         return [(field, words.parts(text))]
     if field.startswith("identity:"):
-        return [("identities", (Identity(field.removeprefix("identity:"), text),))]
+        return [("identities", (Identity(field.split(":")[1], text),))]
     if field.startswith("custom:"):
         return [("custom", (_custom(field, text, order),))]
     if field == "full_name":
@@ -253,9 +257,9 @@ def _custom(field: str, text: str, order: DateOrder) -> Custom:
         raise ValueError(f"There is no field {field!r}")
     match found[2]:
         case "integer":
-            return Custom(found[1], _number(int, text))
+            return Custom(found[1], _integer(text))
         case "number":
-            return Custom(found[1], _number(float, text))
+            return Custom(found[1], _number(text))
         case "flag":
             return Custom(found[1], _flag(text))
         case "date":
@@ -264,9 +268,19 @@ def _custom(field: str, text: str, order: DateOrder) -> Custom:
             return Custom(found[1], text)
 
 
-def _number(kind: type[_N], text: str) -> _N:
+def _integer(text: str) -> int:
     try:
-        return kind(text)
+        value = int(text)
+    except ValueError:
+        raise ValueError("Not a whole number") from None
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("Not a number of 64 bits")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
     except ValueError:
         raise ValueError("Not a number") from None
 
@@ -359,7 +373,7 @@ def present(row: Row) -> set[str]:
     """Return the fields of a row beyond those that every exported table has."""
     found = {_reach_field("email", reach) for reach in row.emails}
     found |= {_reach_field("phone", reach) for reach in row.phones}
-    found |= {f"identity:{identity.type}" for identity in row.identities}
+    found |= _identities(row).keys()
     found |= {_custom_field(custom) for custom in row.custom}
     return found.difference(_ALWAYS)
 
@@ -378,16 +392,16 @@ def _cell(row: Row, field: str) -> str:
     if field in _REACHES:
         channel, _ = _REACHES[field]
         reaches = row.emails if channel == "email" else row.phones
-        return words.points(r.value for r in reaches if _reach_field(channel, r) == field)
+        values = (r.value for r in reaches if _reach_field(channel, r) == field)
+        return words.listed(values, words.addresses if channel == "email" else words.numbers)
     if field.startswith("identity:"):
-        # Identities are compared byte by byte, so a second one of a type has no safe separator.
-        return next((i.value for i in row.identities if f"identity:{i.type}" == field), "")
+        return _identities(row).get(field, "")
     if field.startswith("custom:"):
         return next((_text(c.value) for c in row.custom if _custom_field(c) == field), "")
     if field == "street":
         return "\n".join(row.street)
     value = getattr(row, field)
-    return words.joined(value) if isinstance(value, tuple) else _text(value)
+    return words.listed(value, words.parts) if isinstance(value, tuple) else _text(value)
 
 
 def _text(value: object) -> str:
@@ -398,6 +412,18 @@ def _text(value: object) -> str:
 
 def _reach_field(channel: str, reach: Reach) -> str:
     return f"{reach.kind}_{channel}" if reach.kind else channel
+
+
+def _identities(row: Row) -> dict[str, str]:
+    """Return the identities by column. One cell cannot hold two: values are taken byte by byte."""
+    values: dict[str, str] = {}
+    held: Counter[str] = Counter()
+    for identity in row.identities:
+        held[identity.type] += 1
+        count = held[identity.type]
+        place = f":{count:02}" if count > 1 else ""
+        values[f"identity:{identity.type}{place}"] = identity.value
+    return values
 
 
 def _custom_field(custom: Custom) -> str:

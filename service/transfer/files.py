@@ -11,16 +11,18 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO, TextIO
 
 from service.errors import InvalidArgument
 
 LINE_LIMIT_CHARS = 1 << 20  # a customer has at most 64 KiB; a longer line is another kind of file
 DELIMITERS = ",;\t|"
+BYTE_ORDER_MARK = "\ufeff"
 STANDARD_STREAM = "-"
 
 
@@ -36,13 +38,17 @@ class Source:
     """A file to read, or standard input for "-", that knows how far it was read."""
 
     def __init__(self, path: str) -> None:
-        self._raw: BinaryIO
-        if path == STANDARD_STREAM:
-            self._raw = sys.stdin.buffer
-            self.size = 0
-        else:
-            self._raw = _open(path)
-            self.size = os.fstat(self._raw.fileno()).st_size
+        # Without a buffer: while a thread waits for a pipe it would hold the buffer's lock, and
+        # nobody could close the file, nor end the process.
+        try:
+            if path == STANDARD_STREAM:
+                self._raw = io.FileIO(0, closefd=False)
+                self.size = 0
+            else:
+                self._raw = io.FileIO(path)
+                self.size = os.fstat(self._raw.fileno()).st_size
+        except OSError as error:
+            raise InvalidArgument(f"Cannot open {path}: {error.strerror}") from None
 
     @property
     def position(self) -> int:
@@ -52,7 +58,12 @@ class Source:
         except (OSError, ValueError):
             return 0
 
-    def lines(self, encoding: str = "utf-8-sig") -> Iterator[str]:
+    def reads(self, path: str) -> bool:
+        """Say whether `path`, by whatever name, is the file that is read here."""
+        other = Path(path)
+        return other.is_file() and os.path.samestat(os.fstat(self._raw.fileno()), other.stat())
+
+    def lines(self, encoding: str = "utf-8") -> Iterator[str]:
         """Yield the lines with their ends; refuses what is not text in `encoding`."""
         try:
             text = io.TextIOWrapper(self._raw, encoding=encoding, newline="")
@@ -64,17 +75,17 @@ class Source:
                 number += 1
                 if len(line) > LINE_LIMIT_CHARS:
                     raise InvalidArgument(f"Line {number} is longer than {LINE_LIMIT_CHARS}")
-                yield line
-        except UnicodeDecodeError as error:
+                yield line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        except UnicodeError as error:
+            # The text of a UnicodeDecodeError has bytes of the file.
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise InvalidArgument(
-                f"Not {encoding} text near line {number + 1} ({error.reason}); "
-                "name the file's encoding"
+                f"Not {encoding} text near line {number + 1} ({reason}); name the file's encoding"
             ) from None
 
     def close(self) -> None:
-        """Close the file; standard input stays as it is."""
-        if self._raw is not sys.stdin.buffer:
-            self._raw.close()
+        """Close the file, also while a thread waits for it; standard input stays as it is."""
+        self._raw.close()
 
 
 class CsvReader:
@@ -85,27 +96,39 @@ class CsvReader:
         first = next(lines, "")
         if not first.strip():
             raise InvalidArgument("The file has no header line")
-        self.delimiter = delimiter or sniff(first)
-        self._rows = csv.reader(self._chain(first), delimiter=self.delimiter)
+        self.delimiter = _delimiter(delimiter or sniff(first))
+        # Strict: a quotation mark that never closes would swallow rows up to the next one.
+        self._rows = csv.reader(self._chain(first), delimiter=self.delimiter, strict=True)
         self.header = tuple(name.strip() for name in self._next() or ())
 
     def __iter__(self) -> Iterator[Record]:
-        number = 0
+        for number, cells in enumerate(self.rows(), 1):
+            yield Record(number, tuple(cells))
+
+    def rows(self) -> Iterator[list[str]]:
+        """Yield the cells of the rows that are not empty."""
         while (cells := self._next()) is not None:
             if any(cells):  # spreadsheets leave empty lines at the end
-                number += 1
-                yield Record(number, tuple(cells))
+                yield cells
 
     def _chain(self, first: str) -> Iterator[str]:
         yield first
         yield from self._lines
 
     def _next(self) -> list[str] | None:
+        first = self._rows.line_num + 1
         try:
             return next(self._rows, None)
         except csv.Error as error:
-            # Mostly a quotation mark that never closes: the rest of the file would be one cell.
-            raise InvalidArgument(f"Line {self._rows.line_num}: {error}") from None
+            raise InvalidArgument(
+                f"Line {first}: {error}; is a quotation mark not closed, or not doubled?"
+            ) from None
+
+
+def _delimiter(text: str) -> str:
+    if len(text) != 1 or text in '"\r\n':
+        raise InvalidArgument("is one character, no quotation mark", field="--delimiter")
+    return text
 
 
 def sniff(header: str) -> str:
@@ -133,8 +156,8 @@ def whole(path: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif Path(path).exists() and not Path(path).is_file():  # /dev/null, a named pipe
-        with _open(path, "wb") as device:
-            yield device
+        with _device(path) as stream:
+            yield stream
     else:
         yield from _renamed(Path(path))
 
@@ -150,20 +173,67 @@ def _renamed(target: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).replace(target)
+        _sync_folder(target.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(name).unlink()
         raise
 
 
+def _sync_folder(folder: Path) -> None:
+    """Make names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def private(path: str, *, append: bool) -> BinaryIO:
+    """Open a file that holds customers for writing: a new one is readable by the owner alone."""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
+    return os.fdopen(os.open(path, flags, 0o600), "ab" if append else "wb")
+
+
+def rows_text(rows: Iterable[Sequence[str]], delimiter: str) -> str:
+    """Return rows as the text that `CsvWriter` writes of them, a few times quicker."""
+    join = delimiter.join
+    lines = []
+    for row in rows:
+        line = join(row)
+        if (
+            line.count(delimiter) >= len(row)
+            or '"' in line
+            or "\n" in line
+            or "\r" in line
+            or not line
+        ):
+            line = _quoted(row, delimiter)
+        lines.append(line)
+    lines.append("")
+    return "\n".join(lines)
+
+
+def _quoted(row: Sequence[str], delimiter: str) -> str:
+    stream = io.BytesIO()
+    writer = CsvWriter(stream, row, delimiter=delimiter)
+    writer.detach()
+    return stream.getvalue().decode()[:-1]
+
+
 class CsvWriter:
     """Writes rows as UTF-8 CSV; the standard dialect, lines end in a bare newline."""
 
     def __init__(self, stream: BinaryIO, header: Sequence[str], *, delimiter: str = ",") -> None:
+        _delimiter(delimiter)
         self._text: TextIO = io.TextIOWrapper(
             stream, encoding="utf-8", newline="", write_through=False
         )
-        self._csv = csv.writer(self._text, delimiter=delimiter, lineterminator="\n")
+        # Cells are quoted where they contain a character of the line's end: both are needed there,
+        # as a carriage return ends a line for whoever reads.
+        write = self._text.write
+        lines = SimpleNamespace(write=lambda line: write(line[:-2] + "\n"))
+        self._csv = csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")
         if header:
             self._csv.writerow(header)
 
@@ -181,8 +251,8 @@ class CsvWriter:
         self._text.detach()  # type: ignore[attr-defined]
 
 
-def _open(path: str, mode: str = "rb") -> BinaryIO:
+def _device(path: str) -> BinaryIO:
     try:
-        return Path(path).open(mode)  # type: ignore[return-value]
+        return Path(path).open("wb")
     except OSError as error:
         raise InvalidArgument(f"Cannot open {path}: {error.strerror}") from None

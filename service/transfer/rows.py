@@ -18,18 +18,15 @@ class RowRefused(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class PartialDate:
-    """A date of which the year may be missing (0), or all but the year."""
+    """A date of which the year, the day, or month and day may be missing (0)."""
 
     year: int
     month: int = 0
     day: int = 0
 
     def __str__(self) -> str:
-        if not self.month:
-            return f"{self.year:04}"
-        if not self.year:
-            return f"--{self.month:02}-{self.day:02}"
-        return f"{self.year:04}-{self.month:02}-{self.day:02}"
+        year = f"{self.year:04}" if self.year else "-"  # ISO 8601 of old: --05-12, --05
+        return "-".join((year, *(f"{part:02}" for part in (self.month, self.day) if part)))
 
 
 @dataclass(frozen=True, slots=True)

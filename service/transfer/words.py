@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from calendar import monthrange
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from service.transfer.rows import PartialDate
@@ -15,9 +14,9 @@ DateOrder = Literal["", "dmy", "mdy"]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?(Z|\+00:?00)?$")
-_YEAR_FIRST = re.compile(r"(\d{4})([-/.]?)(\d{1,2})\2(\d{1,2})")
+_WRITTEN = re.compile(r"(\d{4}|-)(?:-(\d\d)(?:-(\d\d))?)?")  # by PartialDate
+_YEAR_FIRST = re.compile(r"(\d{4})(?:([-/.])(\d{1,2})\2(\d{1,2})|(\d\d)(\d\d))")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/. ])(\d{1,2})\2(\d{4})")
-_NO_YEAR = re.compile(r"--(\d\d)-(\d\d)")
 _DAY_NAME_YEAR = re.compile(r"(\d{1,2})[ -]([a-z]{3,9})\.?[ ,-]+(\d{4})")
 _NAME_DAY_YEAR = re.compile(r"([a-z]{3,9})\.? (\d{1,2}),? (\d{4})")
 
@@ -85,12 +84,11 @@ def flag(text: str) -> bool | None:
 def date(text: str, order: DateOrder = "") -> PartialDate | None:
     """Read a date; None where it is none, or may be two (03/04/1990 without an `order`)."""
     text = _MIDNIGHT.sub("", text.strip()).casefold()
-    if re.fullmatch(r"[12]\d{3}", text):
-        return PartialDate(int(text))
-    if found := _NO_YEAR.fullmatch(text):
-        return _real(0, int(found[1]), int(found[2]))
+    if found := _WRITTEN.fullmatch(text):
+        year = 0 if found[1] == "-" else int(found[1])
+        return _real(year, *(int(part) for part in found.groups()[1:] if part))
     if found := _YEAR_FIRST.fullmatch(text):
-        return _real(int(found[1]), int(found[3]), int(found[4]))
+        return _real(int(found[1]), int(found[3] or found[5]), int(found[4] or found[6]))
     if found := _YEAR_LAST.fullmatch(text):
         # A date with dots is written day first wherever dots are in use.
         order = order or ("dmy" if found[2] == "." else "")
@@ -115,53 +113,71 @@ def _month(name: str) -> int:
     return _MONTHS.index(name[:3]) + 1 if name[:3] in _MONTHS else 0
 
 
-def _real(year: int, month: int, day: int) -> PartialDate | None:
-    # 2000 stands for the year that is not known, so that 29 February is a birthday.
-    if not 1 <= month <= 12 or not 1 <= day <= monthrange(year or 2000, month)[1]:
+def _real(year: int, month: int | None = None, day: int | None = None) -> PartialDate | None:
+    """Return the date if the calendar has it; what is not given is not known."""
+    if not year and month is None:
         return None
-    return PartialDate(year, month, day)
+    if month is not None and not 1 <= month <= 12:
+        return None
+    # 2000 stands for the year that is not known, so that 29 February is a birthday.
+    if day is not None and not 1 <= day <= monthrange(year or 2000, month or 1)[1]:
+        return None
+    return PartialDate(year, month or 0, day or 0)
+
+
+def _pieces(inner: str) -> re.Pattern[str]:
+    """Return what finds the pieces of a list; `inner` is a character that ends none.
+
+    A quotation mark protects separators only where a piece begins with it: 5" is five inches.
+    """
+    return re.compile(rf'\s*"(?:[^"]|"")*"{inner}*|{inner}+')
+
+
+_BY_SEMICOLON = _pieces(r"[^;\r\n]")
+_BY_COMMA = _pieces(r"[^,\r\n]")
+_ADDRESSES = _pieces(r"[^;,\r\n]")
+_NUMBERS = _pieces(r"(?:[^;,\r\n]|,(?!(?:[^\d,;]*\d){7}))")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 def parts(text: str) -> tuple[str, ...]:
-    """Split a list in one cell at ";", or else at ","; quotation marks protect either."""
-    cells = csv.reader(
-        [text.replace("\n", " ")], delimiter=";" if ";" in text else ",", skipinitialspace=True
-    )
-    return tuple(cell.strip() for cell in next(cells, []) if cell.strip())
+    """Split a list in one cell at ";", or else at ",", and where lines end."""
+    return _split(_BY_SEMICOLON if ";" in text else _BY_COMMA, text)
 
 
-def joined(values: Iterable[str]) -> str:
-    """Write a list so that `parts` reads it back."""
+def addresses(text: str) -> tuple[str, ...]:
+    """Split e-mail addresses at ";" or ","; a quoted local part may contain either."""
+    return _split(_ADDRESSES, text)
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """Split phone numbers at ";", or at a "," before a whole number (not an extension)."""
+    return _split(_NUMBERS, text)
+
+
+def _split(pieces: re.Pattern[str], text: str) -> tuple[str, ...]:
+    values = [piece.strip() for piece in pieces.findall(text)]
+    if '"' in text:
+        values = [_bare(value) for value in values]
+    return tuple([value for value in values if value])
+
+
+def _bare(piece: str) -> str:
+    """Undo the quotation of a whole piece; a quoted local part of an address is none."""
+    quoted = _QUOTED.fullmatch(piece)
+    return quoted[1].replace('""', '"') if quoted else piece
+
+
+def listed(values: Iterable[str], split: Callable[[str], tuple[str, ...]]) -> str:
+    """Write a list so that `split` (one of the above) reads it back, broken values too."""
     return "; ".join(
-        '"' + value.replace('"', '""') + '"' if re.search(r'[",;\n]', value) else value
+        value if split(value) == (value,) and not value.startswith('"') else _quoted(value)
         for value in values
     )
 
 
-def addresses(text: str) -> tuple[str, ...]:
-    """Split e-mail addresses at ";" or ","; a quoted local part may contain either.
-
-    A ";" at the end says that commas belong to the addresses: broken ones are kept as they are.
-    """
-    separators = ";\\n" if text.rstrip().endswith(";") else ";,\\n"
-    pieces = re.findall(rf'(?:"[^"]*"|[^{separators}"]|")+', text)
-    return tuple(piece.strip() for piece in pieces if piece.strip())
-
-
-def numbers(text: str) -> tuple[str, ...]:
-    """Split phone numbers at ";", or at a "," before a whole number (not an extension).
-
-    A ";" at the end says that commas belong to the numbers.
-    """
-    comma = "" if text.rstrip().endswith(";") else r"|,(?=(?:[^\d,;]*\d){7})"
-    pieces = re.split(rf"[;\n]{comma}", text)
-    return tuple(piece.strip() for piece in pieces if piece.strip())
-
-
-def points(values: Iterable[str]) -> str:
-    """Write e-mails or phones so that `addresses` or `numbers` reads them back."""
-    text = "; ".join(values)
-    return f"{text};" if "," in text else text
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'
 
 
 def full_name(text: str) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ from typing import Final
 from service.core._emails import EmailParser, Emails
 from service.core._text import Texts
 from service.core.model import (
+    VERDICTS,
     Channel,
     Checked,
     Finding,
@@ -21,7 +22,6 @@ from service.core.model import (
     Lookup,
     Point,
     Reason,
-    Verdict,
 )
 from service.core.prepare import PhoneForm, prepare_phones
 from service.settings import Settings
@@ -33,22 +33,8 @@ _SYNTAX_SOURCE: Final = f"email-validator {version('email-validator')}"
 _PHONE_SOURCE: Final = f"phonenumbers {version('phonenumbers')}"
 _DNS_SOURCE: Final = "DNS"
 
+_REASONS: Final = {int(reason): reason for reason in Reason}
 _DNS_INVALID: Final = frozenset({Reason.DOMAIN_NOT_FOUND, Reason.NO_MAIL_SERVER, Reason.NULL_MX})
-_VERDICTS: Final = {
-    Reason.ACCEPTED: Verdict.VALID,
-    Reason.NOT_LOOKED_UP: Verdict.VALID,
-    Reason.UNUSUAL_SYNTAX: Verdict.RISKY,
-    Reason.DISPOSABLE: Verdict.RISKY,
-    Reason.MAIL_SERVER_UNKNOWN: Verdict.UNKNOWN,
-    Reason.PENDING: Verdict.UNKNOWN,
-    Reason.EMAIL_SYNTAX: Verdict.INVALID,
-    Reason.SPECIAL_USE_DOMAIN: Verdict.INVALID,
-    Reason.DOMAIN_NOT_FOUND: Verdict.INVALID,
-    Reason.NO_MAIL_SERVER: Verdict.INVALID,
-    Reason.NULL_MX: Verdict.INVALID,
-    Reason.PHONE_FORMAT: Verdict.INVALID,
-    Reason.PHONE_NOT_ASSIGNED: Verdict.INVALID,
-}
 
 
 class Validator:
@@ -82,10 +68,10 @@ class Validator:
         """
         values = [point.value for point in points if point.channel is Channel.EMAIL]
         phones = [point for point in points if point.channel is Channel.PHONE]
-        emails = self._emails.parse(Texts.of(values))
         phone_forms = prepare_phones(
             [point.value for point in phones], [point.region for point in phones], default_region
         )
+        emails = self._emails.parse(Texts.of(values))
         verdicts = await self._verdicts(emails, lookup)
         checked_emails = iter(self._check_emails(emails, verdicts, lookup))
         checked_phones = iter(_check_phones(phone_forms))
@@ -93,6 +79,26 @@ class Validator:
             next(checked_emails if point.channel is Channel.EMAIL else checked_phones)
             for point in points
         ]
+
+    async def judge_emails(
+        self, values: Sequence[str], lookup: Lookup
+    ) -> tuple[list[Reason], list[str]]:
+        """Return the reason and the normal form ("" where broken) of each address, in order.
+
+        As `check` finds them, for those who have long columns and want no more.
+        """
+        emails = self._emails.parse(Texts.of(values))
+        verdicts = await self._verdicts(emails, lookup)
+        names = emails.domains
+        shared: dict[tuple[int, int], Reason] = {}
+        reasons = []
+        for kind in zip(emails.domain_ids, emails.reason, strict=True):
+            if (reason := shared.get(kind)) is None:
+                domain = names[kind[0]] if kind[0] >= 0 else ""
+                verdict = verdicts.get(domain)
+                reason = shared[kind] = _reason(domain, _REASONS[kind[1]], verdict, lookup)
+            reasons.append(reason)
+        return reasons, emails.normal.strings()
 
     async def resolve(self, domains: Sequence[str]) -> dict[str, DomainVerdict]:
         """Return a DNS verdict for each A-label domain, without the short deadline.
@@ -137,18 +143,23 @@ class Validator:
         now = now_us()
         names, normals = emails.domains, emails.normal.strings()
         shared: dict[tuple[int, int, int], Finding] = {}
+        faults: dict[str, Finding] = {}
         checked = []
         kinds = zip(emails.domain_ids, emails.reason, emails.role, strict=True)
         for index, kind in enumerate(kinds):
             number, reason, is_role = kind
             if reason == Reason.EMAIL_SYNTAX:
-                found = _plain(Reason.EMAIL_SYNTAX, now, _SYNTAX_SOURCE, emails.details[index])
+                detail = emails.details[index]
+                if (fault := faults.get(detail)) is None:
+                    fault = _plain(Reason.EMAIL_SYNTAX, now, _SYNTAX_SOURCE, detail)
+                    faults[detail] = fault
+                found = fault
             elif (known := shared.get(kind)) is not None:
                 found = known
             else:
                 domain = names[number] if number >= 0 else ""
                 verdict = verdicts.get(domain)
-                found = self._finding((domain, Reason(reason)), verdict, lookup, now)
+                found = self._finding((domain, _REASONS[reason]), verdict, lookup, now)
                 if is_role:
                     found = replace(found, flags=(Flag.ROLE_ACCOUNT, *found.flags))
                 shared[kind] = found
@@ -185,17 +196,14 @@ def _domain_finding(
 
     `domain` is "" for address literals, which need no DNS.
     """
-    if syntax is Reason.SPECIAL_USE_DOMAIN or not domain:
-        return _plain(syntax, now, _SYNTAX_SOURCE)
+    reason = _reason(domain, syntax, verdict, lookup)
+    if reason is Reason.SPECIAL_USE_DOMAIN or not domain:
+        return _plain(reason, now, _SYNTAX_SOURCE)
     listed = traits(domain)
-    relay = Flag.PRIVACY_RELAY in listed.flags
     hosts = verdict.mx_hosts if verdict is not None else ()
-    # A domain of one's own at a throw-away provider throws away as well.
-    disposable = listed.disposable or (not relay and disposable_hosts(hosts))
-    reason = _email_reason(syntax, verdict, disposable=disposable, skipped=lookup is Lookup.SKIP)
     positive = verdict is not None and verdict.positive
     return Finding(
-        verdict=_VERDICTS[reason],
+        verdict=VERDICTS[reason],
         reason=reason,
         checked_us=verdict.checked_us if verdict is not None else now,
         holds_until_us=verdict.holds_until_us if verdict is not None else 0,
@@ -206,19 +214,25 @@ def _domain_finding(
     )
 
 
-def _email_reason(
-    syntax: Reason, verdict: DomainVerdict | None, *, disposable: bool, skipped: bool
-) -> Reason:
+def _reason(domain: str, syntax: Reason, verdict: DomainVerdict | None, lookup: Lookup) -> Reason:
     """Return the gravest of what is known; what is not known comes before "accepted" only."""
+    if syntax in (Reason.EMAIL_SYNTAX, Reason.SPECIAL_USE_DOMAIN) or not domain:
+        return syntax
     if verdict is not None and verdict.reason in _DNS_INVALID:
         return verdict.reason
-    if disposable:
+    listed = traits(domain)
+    # A domain of one's own at a throw-away provider throws away as well.
+    if listed.disposable or (
+        verdict is not None
+        and Flag.PRIVACY_RELAY not in listed.flags
+        and disposable_hosts(verdict.mx_hosts)
+    ):
         return Reason.DISPOSABLE
     if syntax is Reason.UNUSUAL_SYNTAX:
         return syntax
     if verdict is not None:
         return verdict.reason
-    return Reason.NOT_LOOKED_UP if skipped else Reason.PENDING
+    return Reason.NOT_LOOKED_UP if lookup is Lookup.SKIP else Reason.PENDING
 
 
 def _source(reason: Reason) -> str:
@@ -231,7 +245,7 @@ def _source(reason: Reason) -> str:
 
 
 def _plain(reason: Reason, now: int, source: str, detail: str = "") -> Finding:
-    return Finding(_VERDICTS[reason], reason, now, source=source, detail=detail)
+    return Finding(VERDICTS[reason], reason, now, source=source, detail=detail)
 
 
 # Phone

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +44,22 @@ def run(*arguments: str, server: str = "", stdin: str | bytes = "", **more: str)
         check=False,
     )  # fmt: skip
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@contextmanager
+def running(*arguments: str, server: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """Run `namesake` as a terminal's foreground does, with a standard input that stays quiet."""
+    environment = {**os.environ, "NAMESAKE_SERVER": server} if server else None
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 Namesake = Callable[..., Outcome]

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from demo.people import people, write_csv, write_jsonl
-from tests.cli.conftest import COMMAND, Namesake, run
-from tests.conftest import Server
+from tests.cli.conftest import COMMAND, Namesake, run, running
+from tests.conftest import Server, StartServer, wait_until
 
 ROWS = 6_000
 
@@ -116,7 +116,11 @@ def test_lines_that_are_no_customer_fail_alone(namesake: Namesake) -> None:
     [
         (b"shoe\n42\n", [], 1, "No column is recognised"),
         (b"id,last name\n1,A\n", ["--map", "x=id"], 2, "no column"),
-        (b"id,last name\n1,A\n", ["--region", "Narnia"], 1, "default_region"),
+        (b"id,last name\n1,A\n", ["--region", "Narnia"], 2, "region"),
+        (b"id,last name\n1,A\n", ["--region", "uk"], 2, "did you mean GB?"),
+        (b"id,last name\n1,A\n", ["--delimiter", ";;"], 2, "one character"),
+        (b"id,last name\n1,A\n", ["--encoding", "utf-16"], 1, "BOM"),
+        (b'id,last name\n1,"A\n2,B\n', [], 1, "Line 2"),
         (b"id,last name\n1,A\n", ["--job-id", "not a job"], 1, "job_id"),
         (b"id,last name\n1,A\n\xff,B\n", [], 1, "encoding"),
         (b"id,last name\n1,A\n", ["--failures", "/no/such/file"], 2, "Cannot write"),
@@ -164,6 +168,107 @@ def test_an_export_has_the_fields_asked_for(namesake: Namesake, tmp_path: Path) 
     assert dict(zip(header, own, strict=True))["email"] == f"{key}@x.org"
     assert namesake("export", str(tmp_path / "x.csv"), "--fields", "shoe").status == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_failures_do_not_go_into_the_file_that_is_imported(
+    namesake: Namesake, tmp_path: Path
+) -> None:
+    source, link = tmp_path / "people.csv", tmp_path / "link.csv"
+    source.write_text("id,last name\n1,\n")
+    link.symlink_to(source)
+    for name in (str(source), "-"):
+        with source.open("rb") as stream:
+            done = subprocess.run(
+                [*COMMAND, "import", name, "--failures", str(link)], stdin=stream,
+                capture_output=True, timeout=60, check=False,
+            )  # fmt: skip
+        assert done.returncode == 2, name
+        assert b"--failures" in done.stderr
+    assert source.read_text() == "id,last name\n1,\n"
+    failed = tmp_path / "failed.csv"
+    assert namesake("import", str(source), "--failures", str(failed)).status == 3
+    assert failed.stat().st_mode & 0o077 == 0
+
+
+def test_a_region_and_an_ending_may_be_written_small_or_large(
+    namesake: Namesake, tmp_path: Path
+) -> None:
+    key = uuid.uuid4().hex[:8]
+    source = tmp_path / "PEOPLE.JSONL"
+    card = {"id": key, "lastName": "A", "phones": [{"value": "030 123456"}]}
+    source.write_text(json.dumps(card))
+    assert namesake("import", str(source), "--region", "de").status == 0
+    (stored,) = namesake("get", key, "--json").lines
+    assert stored["phones"][0]["normal"] == "+4930123456"
+
+
+def test_a_number_beyond_64_bits_and_a_list_of_lines_fail_no_import(namesake: Namesake) -> None:
+    key = uuid.uuid4().hex[:8]
+    table = f'id,last name,custom:age:integer,tags\n{key}-1,A,{1 << 63},\n{key}-2,B,7,"a\rb"\n'
+    done = namesake("import", "-", "--json", stdin=table)
+    assert (done.status, done.lines[0]["counts"]["created"], done.lines[0]["refused"]) == (3, 1, 1)
+    assert namesake("get", f"{key}-2", "--json").lines[0]["tags"] == ["a", "b"]
+
+
+def test_what_a_table_can_hold_is_imported_elsewhere(
+    namesake: Namesake, start_server: StartServer, tmp_path: Path
+) -> None:
+    """Partly known dates, broken values with separators, a second identity of one type."""
+    key = uuid.uuid4().hex[:8]
+    card = {
+        "id": key,
+        "lastName": "A",
+        "birthDate": {"month": 5},
+        "comment": " two\rlines\n",
+        "emails": [{"value": "a;b@x.org"}, {"value": '"'}],
+        "identities": [{"type": "loyalty", "value": value} for value in ("2", "1")],
+        "tags": ["a; b", "c\nd"],
+        "customFields": {"since": {"date": {"year": 1990, "month": 5}}},
+    }
+    assert namesake("save", "--json-input", "-", stdin=json.dumps(card)).status == 0
+    table, other = tmp_path / "copy.csv", start_server()
+    assert namesake("export", str(table)).status == 0
+    done = run("import", str(table), "--create-all", server=other.address)
+    assert done.status == 0, done.err
+    (stored,) = namesake("get", key, "--json").lines
+    (copied,) = run("get", key, "--json", server=other.address).lines
+    for email in (*stored["emails"], *copied["emails"]):
+        del email["finding"]  # of its server, with the time
+    assert {name: copied[name] for name in card} == {name: stored[name] for name in card}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("pipe", ["-", "/dev/stdin"])
+def test_an_import_is_interrupted_while_its_input_is_quiet(
+    shared: Server, pipe: str, number: signal.Signals
+) -> None:
+    with running("import", pipe, "--format", "jsonl", server=shared.address) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"lastName": "A"}\n')
+        process.stdin.flush()
+        time.sleep(2)  # it is connected and waits for more
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(10) not in (0, -signal.SIGABRT)
+
+
+def test_a_pipe_is_a_file_that_is_read_once(namesake: Namesake) -> None:
+    done = namesake("import", "/dev/stdin", "--json", stdin="last name\nLovelace\n")
+    assert (done.status, done.lines[0]["counts"]["created"]) == (0, 1)
+
+
+def test_an_export_that_is_ended_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    source = _people(tmp_path / "people.jsonl", ROWS)
+    run("import", str(source), "--create-all", server=server.address)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with running("export", str(folder / "out.jsonl"), server=server.address) as process:
+        wait_until(lambda: any(folder.iterdir()))
+        process.send_signal(signal.SIGSTOP)  # or it might be done
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(10) != 0
+    assert list(folder.iterdir()) == []
 
 
 def _counts(address: str) -> dict[str, Any]:

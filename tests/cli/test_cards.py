@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import lmdb
 import pytest
 
-from tests.cli.conftest import Namesake
+from tests.cli.conftest import COMMAND, Namesake
+from tests.conftest import Server
 
 
 def _unique() -> str:
@@ -93,6 +96,36 @@ def test_what_get_writes_save_reads(namesake: Namesake, tmp_path: Path) -> None:
     assert namesake("save", "--json-input", "-", stdin='{"shoe": 42}').status == 2
 
 
+def test_what_get_writes_save_changes_field_by_field(namesake: Namesake) -> None:
+    key = _unique()
+    _save(namesake, "--id", key, "--company", "Lovelace Ltd", "--email", f"{key}@example.org")
+    options = ("save", "--json-input", "-", "--only-given", "--json")
+    unchanged = namesake(*options, stdin=namesake("get", key, "--json").out)
+    assert unchanged.status == 0, unchanged.err
+    assert unchanged.lines[0]["outcome"] == "SAVE_OUTCOME_UNCHANGED"
+    company = namesake(*options, stdin=json.dumps({"id": key, "kind": "CUSTOMER_KIND_COMPANY"}))
+    assert company.lines[0]["customer"]["kind"] == "CUSTOMER_KIND_COMPANY"
+    card = namesake("save", "--id", key, "--only-given", "--comment", "x", "--json").lines[0]
+    assert card["customer"]["kind"] == "CUSTOMER_KIND_COMPANY"
+    person = namesake("save", "--id", key, "--only-given", "--kind", "person", "--json").lines[0]
+    assert person["customer"]["kind"] == "CUSTOMER_KIND_PERSON"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--only-given", "--id", "x", "--on-duplicate", "reject"),
+        ("--json-input", "-", "--last-name", "Byron"),
+        ("--json-input", "-", "--id", "x"),
+        ("--json-input", "-", "--kind", "person"),
+    ],
+)
+def test_no_option_is_passed_over(offline: Namesake, options: tuple[str, ...]) -> None:
+    done = offline("save", *options, stdin="{}")
+    assert done.status == 2
+    assert "give the fields either" in done.err or "takes no --on-duplicate" in done.err
+
+
 def test_a_dry_run_stores_nothing(namesake: Namesake) -> None:
     key = _unique()
     _save(namesake, "--id", key, "--dry-run")
@@ -115,6 +148,7 @@ def test_on_duplicate_reject_and_attach(namesake: Namesake) -> None:
 def test_values_are_resolved_by_their_look(namesake: Namesake) -> None:
     key = _unique()
     phone = f"+4915{int(key, 16) % 10**9:09}"
+    key = f"c{key}"  # of digits alone it would look like a phone
     _save(
         namesake, "--id", key, "--email", f"{key}@example.org", "--phone", phone,
         "--identity", f"loyalty={key}",
@@ -125,6 +159,36 @@ def test_values_are_resolved_by_their_look(namesake: Namesake) -> None:
     (typed,) = namesake("resolve", "--type", "loyalty", key, "--json").lines
     assert typed["matches"] == [{"customerId": key, "sameNormal": True}]
     assert "nobody" in namesake("resolve", f"not-{key}@example.org").out
+
+
+def test_more_values_are_resolved_than_one_request_takes(namesake: Namesake) -> None:
+    key = _unique()
+    _save(namesake, "--id", key)
+    done = namesake("resolve", *(f"{key}{n}" for n in range(5_000)), key, "--json")
+    assert done.status == 0, done.err
+    assert len(done.lines) == 5_001
+    assert done.lines[-1]["matches"][0]["customerId"] == key
+
+
+def test_a_date_is_shown_as_far_as_it_is_known(namesake: Namesake) -> None:
+    key = _unique()
+    _save(namesake, "--id", key, "--birth-date", "--05-12")
+    assert " --05-12 " in namesake("get", key).out
+    _save(namesake, "--id", key, "--birth-date", "1990-05")
+    assert " 1990-05 " in namesake("get", key).out
+
+
+def test_a_company_is_called_by_its_name(namesake: Namesake) -> None:
+    """In its card as among duplicates; a person who works for one is not."""
+    company, person, email = _unique(), _unique(), f"{_unique()}@example.org"
+    options = ("--company", "Byron Ltd", "--email", email)
+    _save(namesake, "--id", company, "--kind", "company", *options)
+    _save(namesake, "--id", person, *options)
+    (group,) = namesake("duplicates", "--email", email, "--json").lines
+    names = {other["id"]: other["displayName"] for other in group["customers"]}
+    assert names == {company: "Byron Ltd", person: "Lovelace"}
+    for id, name in names.items():
+        assert namesake("get", id).out.splitlines()[0].strip() == name
 
 
 def test_duplicates_of_a_customer_and_of_values(namesake: Namesake) -> None:
@@ -171,6 +235,45 @@ def test_refusals_are_one_line_with_reason_and_field(namesake: Namesake) -> None
     assert namesake("delete", "nobody", "--reason", "a test").status == 1
     assert namesake("save", "--last-name", "A", "--birth-date", "03/04/1990").status == 2
     assert namesake("save", "--last-name", "A", "--identity", "loyalty").status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("save", "--last-name", "\udcff"), 1),
+        (("get", "nobody", "--token", "tök"), 2),
+        (("watch", "--after", "99999999999999999999"), 2),
+        (("export", "-", "--format", "csv", "--delimiter", ""), 2),
+        (("export", "-", "--format", "csv", "--delimiter", "ab"), 2),
+        (("export", "/dev/full"), 1),
+        (("backup", "/dev/full"), 1),
+    ],
+)
+def test_what_cannot_be_done_is_no_traceback(
+    namesake: Namesake, arguments: tuple[str, ...], status: int
+) -> None:
+    _save(namesake)
+    done = namesake(*arguments)
+    assert (done.status, done.out) == (status, "")
+    assert "Traceback" not in done.err
+    assert done.err.count("namesake: ") == (status == 1 or arguments[0] != "watch")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["get KEY", "get KEY --json", "export -", "export - --format jsonl", "backup -", "stats"],
+)
+def test_an_output_that_is_full_is_one_line(
+    namesake: Namesake, shared: Server, command: str
+) -> None:
+    key = _unique()
+    _save(namesake, "--id", key)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *command.replace("KEY", key).split()], stdout=full, stderr=subprocess.PIPE,
+            env={**os.environ, "NAMESAKE_SERVER": shared.address}, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"namesake: No space left on device\n")
 
 
 def test_a_server_that_is_not_there(offline: Namesake) -> None:

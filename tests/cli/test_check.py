@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Namesake
+from tests.cli.conftest import COMMAND, Namesake, running
+from tests.conftest import wait_until
 
 ADDED = (
     "email_verdict", "email_reason", "email_normal", "phone_verdict", "phone_reason", "phone_e164",
@@ -99,6 +102,9 @@ def test_columns_are_named_and_a_row_with_too_many_cells_loses_none(offline: Nam
         (["check", "--input", "-", "--output", "-", "--map", "a=id"], "a\n", 2, "no field"),
         (["check", "--input", "-", "--output", "-"], "", 1, "no header"),
         (["check", "x@y.org", "--region", "Narnia"], "", 2, "region"),
+        (["check", "--input", "-", "--output", "-", "--delimiter", ";;"], "a\n", 2, "one char"),
+        (["check", "--input", "-", "--output", "-", "--encoding", "utf-16"], "a\n", 1, "BOM"),
+        (["check", "--input", "-", "--output", "/dev/full"], "email\n", 1, "No space left"),
     ],
 )
 def test_wrong_use_says_what_is_wrong(
@@ -110,6 +116,36 @@ def test_wrong_use_says_what_is_wrong(
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_that_is_ended_leaves_no_output(tmp_path: Path, number: signal.Signals) -> None:
+    """Nothing is looked up and nothing waited for: it stops all the same."""
+    folder, source = tmp_path / "out", tmp_path / "people.csv"
+    folder.mkdir()
+    source.write_text("email\n" + "".join(f"a{n}@x.org\n" for n in range(100_000)))
+    files = ("--input", str(source), "--output", str(folder / "out.csv"))
+    with running("check", *files, "--no-dns") as process:
+        wait_until(lambda: any(folder.iterdir()))
+        process.send_signal(number)
+        assert process.wait(20) not in (0, -number)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_check_of_a_quiet_pipe_is_ended_at_once() -> None:
+    with running("check", "--input", "-", "--output", "-", "--no-dns") as process:
+        time.sleep(2)  # it waits for the header
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) != 0
+
+
+def test_a_byte_order_mark_does_not_go_into_the_table(offline: Namesake) -> None:
+    done = offline(
+        "check", "--input", "-", "--output", "-", "--no-dns", "--encoding", "utf-8",
+        stdin="\ufeffemail\na@x.org\n",
+    )  # fmt: skip
+    assert done.out.startswith("email,")
+
+
 def test_a_check_that_fails_leaves_no_output(offline: Namesake, tmp_path: Path) -> None:
     source, output = tmp_path / "bad.csv", tmp_path / "out.csv"
     source.write_bytes(b"email\na@x.org\n\xff\xfe@x.org\n")
@@ -117,3 +153,26 @@ def test_a_check_that_fails_leaves_no_output(offline: Namesake, tmp_path: Path) 
     assert done.status == 1
     assert "encoding" in done.err
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_long_list_is_checked_by_several_processes_in_its_order(
+    offline: Namesake, tmp_path: Path
+) -> None:
+    """As its parts are by one: every row once, in place, odd ones too."""
+    header = "n,email,phone,country\n"
+    odd = ('"a,b",x@y.org,,\n', "short,a@b.org\n", 'long,,12,GB,"more\ncells",x\n', '"q""q",,,\n')
+    rows = [
+        odd[n % 4] if n % 50 == 0 else f"{n},anna{n}@example{n % 7}.com,020 7946 {n % 9999:04},GB\n"
+        for n in range(12_000)
+    ]
+    whole, parts = tmp_path / "whole.csv", []
+    whole.write_text(header + "".join(rows))
+    done = offline("check", "--input", str(whole), "--output", "-", "--no-dns")
+    assert done.status == 0, done.err
+    for start in range(0, len(rows), 4_000):
+        part = tmp_path / "part.csv"
+        part.write_text(header + "".join(rows[start : start + 4_000]))
+        parts.append(offline("check", "--input", str(part), "--output", "-", "--no-dns").out)
+    (head, first), *others = (part.split("\n", 1) for part in parts)
+    assert done.out == f"{head}\n" + first + "".join(rest for _, rest in others)
+    assert len(list(csv.reader(io.StringIO(done.out)))) == 12_001

@@ -61,7 +61,7 @@ def test_nothing_is_sent_before_the_server_says_where_the_job_stands() -> None:
     outbox.acknowledge(0)
     sender.join(10)
     assert sent == [1, 2, 3]
-    assert not outbox.empty
+    assert not outbox.done
 
 
 def test_few_are_on_their_way_at_a_time() -> None:
@@ -91,7 +91,74 @@ def test_a_new_stream_sends_again_what_is_not_durable_and_the_old_one_nothing() 
     assert [batch.number for batch in outbox.acknowledge(2)] == [2]
     assert [batch.number for batch in new] == [3, 4, 5, 6]
     outbox.acknowledge(6)
-    assert outbox.empty
+    assert outbox.done
+
+
+class _Pipe:
+    """Batches of a file that is a pipe: the first is there, the others come when told."""
+
+    def __init__(self, count: int) -> None:
+        self.asked = threading.Event()
+        self._more = threading.Event()
+        self._batches = _batches(count)
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield next(self._batches)
+        self.asked.set()
+        self._more.wait(10)
+        yield from self._batches
+
+    def write(self) -> None:
+        self._more.set()
+
+
+def _in_thread(batches: Iterator[Batch]) -> tuple[threading.Thread, list[int]]:
+    taken: list[int] = []
+    thread = threading.Thread(target=lambda: taken.extend(b.number for b in batches), daemon=True)
+    thread.start()
+    return thread, taken
+
+
+def test_an_outbox_is_closed_and_hears_of_durable_batches_while_the_file_is_quiet() -> None:
+    pipe = _Pipe(2)
+    outbox = Outbox(iter(pipe))
+    batches = outbox.open()()
+    outbox.acknowledge(0)
+    sender, sent = _in_thread(batches)
+    assert pipe.asked.wait(10)
+    done: list[Batch] = []
+
+    def main() -> None:
+        done.extend(outbox.acknowledge(1))
+        assert not outbox.done  # more may come
+        outbox.close()
+
+    other = threading.Thread(target=main, daemon=True)
+    other.start()
+    other.join(5)
+    assert not other.is_alive()
+    assert [batch.number for batch in done] == [1]
+    pipe.write()
+    sender.join(10)
+    assert sent == [1]
+
+
+def test_what_a_broken_streams_thread_still_read_goes_to_the_next_stream() -> None:
+    pipe = _Pipe(4)
+    outbox = Outbox(iter(pipe))
+    batches = outbox.open()()
+    outbox.acknowledge(0)
+    old, old_sent = _in_thread(batches)
+    assert pipe.asked.wait(10)
+    batches = outbox.open()()
+    outbox.acknowledge(1)
+    new, new_sent = _in_thread(batches)
+    pipe.write()
+    old.join(10)
+    new.join(10)
+    assert (old_sent, new_sent) == ([1], [2, 3, 4])
+    outbox.acknowledge(4)
+    assert outbox.done
 
 
 def test_a_job_that_is_resumed_by_another_process_skips_what_is_durable() -> None:

@@ -139,7 +139,9 @@ BROKEN = {
     ),
     "card too large": (f'comment: "{"x" * (64 << 10)}"', ""),
     "text too long": (f'comment: "{"x" * 10_001}"', "comment"),
-    "nested text too long": (f'contacts {{ last_name: "{"x" * 10_001}" }}', "contacts[0].last_name"),
+    "nested text too long": (
+        f'contacts {{ last_name: "{"x" * 10_001}" }}', "contacts[0].last_name",
+    ),
     "long text in a custom field": (
         f'custom_fields {{ key: "t" value {{ text: "{"x" * 10_001}" }} }}', "custom_fields.t.text",
     ),
@@ -241,7 +243,7 @@ def test_an_attachment_keeps_the_rules_of_the_result(shared: Client) -> None:
 
 def test_an_exclusive_identity_type_has_one_value(start_server: StartServer) -> None:
     """In one card, and in what an attachment or a matched import would make of two."""
-    with start_server(NAMESAKE_EXCLUSIVE_IDENTITY_TYPES='["erp"]').channel() as channel:
+    with start_server(NAMESAKE_EXCLUSIVE_IDENTITY_TYPES="erp").channel() as channel:
         client = Client(channel)
         two = [v1.Identity(type="erp", value=value) for value in "12"]
         refused = refusal(lambda: client.save(person(identities=two)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from service.core.model import Identity
 from service.errors import InvalidArgument
 from service.transfer import columns
 from service.transfer.columns import Columns
+from service.transfer.files import CsvReader, CsvWriter
 from service.transfer.rows import KINDS, Custom, PartialDate, Reach, Row, RowRefused
 
 
@@ -32,6 +35,7 @@ from service.transfer.rows import KINDS, Custom, PartialDate, Reach, Row, RowRef
         ("Мобильный", "mobile_phone"),
         ("День рождения", "birth_date"),
         ("identity:loyalty", "identity:loyalty"),
+        ("identity:loyalty:02", "identity:loyalty:02"),
         ("identity:Loyalty", ""),
         ("custom:age:integer", "custom:age:integer"),
         ("custom:age:month", ""),
@@ -73,6 +77,18 @@ def test_a_row_is_read() -> None:
     )
 
 
+def test_a_full_name_beside_both_names_is_left_out() -> None:
+    known = Columns.of(("Name", "First Name", "Last Name"))
+    assert known.row(("John Smith", "John", "Smith")) == Row(first_name="John", last_name="Smith")
+    assert known.unrecognised == ("Name",)
+
+
+def test_what_people_wrote_freely_stays_as_it_is() -> None:
+    known = Columns.of(("last name", "comment"))
+    assert known.row((" Lovelace ", " likes tea\n")).comment == " likes tea\n"
+    assert known.row((" Lovelace ", " ")) == Row(last_name="Lovelace")
+
+
 def test_a_company_without_a_person_is_a_company() -> None:
     known = Columns.of(("company", "last name"))
     assert known.row(("Lovelace Ltd", "")).kind == "company"
@@ -109,6 +125,9 @@ def test_a_header_that_cannot_be_meant_is_refused(header: list[str], options: li
         ("kind", "dog"),
         ("do not call", "perhaps"),
         ("custom:age:integer", "old"),
+        ("custom:age:integer", str(1 << 63)),
+        ("custom:age:integer", "9" * 5_000),
+        ("custom:size:number", "large"),
     ],
 )
 def test_a_cell_that_cannot_be_read_fails_the_row_and_names_the_column(
@@ -129,16 +148,20 @@ def test_a_row_with_too_many_cells_is_refused_and_with_too_few_is_not() -> None:
 
 
 _word = st.from_regex(r"[a-zA-Zа-яß\u4e00-\u4e10][a-z '/.:+-]{0,8}[a-z]", fullmatch=True)
-_point = st.from_regex(r"[a-z0-9+][a-z0-9@., +]{0,12}[a-z0-9,]", fullmatch=True)
+_point = st.from_regex(r"[a-z0-9+][a-z0-9@.,;\"\n +]{0,12}[a-z0-9,;\"]", fullmatch=True)
 _texts = st.lists(_word, max_size=3, unique=True).map(tuple)
-_dates = st.dates().map(lambda day: PartialDate(day.year, day.month, day.day)) | st.integers(
-    1900, 2100
-).map(PartialDate)
+_free = st.text(st.sampled_from('ab ,;"\r\n'), max_size=8).filter(lambda text: text.strip())
+_tags = st.lists(_free, max_size=3, unique=True).map(tuple)
+_dates = st.builds(
+    lambda day, known: PartialDate(*(n if y else 0 for n, y in zip(day, known, strict=True))),
+    st.dates().map(lambda day: (day.year, day.month, day.day)),
+    st.sampled_from([(1, 1, 1), (1, 1, 0), (1, 0, 0), (0, 1, 1), (0, 1, 0)]),
+)
 _reaches = st.lists(st.builds(Reach, _point, st.sampled_from(("", *KINDS))), max_size=4)
 _custom = st.dictionaries(
     st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True),
     _word
-    | st.integers()
+    | st.integers(-(1 << 63), (1 << 63) - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.booleans()
     | _dates,
@@ -155,19 +178,19 @@ _rows = st.builds(
     gender=st.sampled_from(("", "female", "male", "other")),
     birth_date=st.none() | _dates,
     company_name=_word,
-    comment=_word,
+    comment=_free,
     # Columns are read from left to right, so points come back grouped by kind.
     emails=_reaches.map(tuple),
     phones=_reaches.map(tuple),
     street=_texts,
     city=_word,
     country=st.sampled_from(("", "GB", "DE")),
-    tags=_texts,
+    tags=_tags,
     sources=_texts,
     groups=_texts,
     do_not_email=st.booleans(),
-    identities=st.dictionaries(st.sampled_from(("loyalty", "erp")), _word).map(
-        lambda pairs: tuple(Identity(*pair) for pair in sorted(pairs.items()))
+    identities=st.lists(st.builds(Identity, st.sampled_from(("erp", "loyalty")), _word)).map(
+        lambda pairs: tuple(sorted(pairs, key=lambda pair: pair.type))
     ),
     custom=_custom.map(lambda pairs: tuple(Custom(*pair) for pair in sorted(pairs.items()))),
 )
@@ -176,7 +199,13 @@ _rows = st.builds(
 @given(_rows)
 def test_an_exported_row_reads_back(row: Row) -> None:
     names = columns.table(columns.present(row))
-    again = Columns.of(names).row(columns.cells(row, names))
+    stream = io.BytesIO()
+    writer = CsvWriter(stream, names)
+    writer.write(columns.cells(row, names))
+    writer.detach()
+    table = CsvReader(io.StringIO(stream.getvalue().decode(), newline=""))
+    (record,) = table
+    again = Columns.of(table.header).row(record.cells)
     for field in Row.__dataclass_fields__:
         given_value, read = getattr(row, field), getattr(again, field)
         if field in ("emails", "phones", "custom"):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import InvalidArgument
 from service.transfer.files import (
@@ -13,7 +19,9 @@ from service.transfer.files import (
     CsvWriter,
     Record,
     Source,
+    private,
     records,
+    rows_text,
     sniff,
     whole,
 )
@@ -46,6 +54,80 @@ def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
         _read(path)
     with pytest.raises(InvalidArgument, match="no encoding"):
         _read(path, "cp9999")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le"])
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "people.csv"
+    path.write_bytes("\ufeffid\n1\n".encode(encoding.removesuffix("-sig")))
+    assert _read(path, encoding) == (("id",), [Record(1, ("1",))])
+
+
+def test_utf_16_without_a_mark_is_a_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_bytes(b"id\n1\n")
+    with pytest.raises(InvalidArgument, match="BOM"):
+        _read(path, "utf-16")
+
+
+def test_a_quotation_mark_that_does_not_close_swallows_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    for rows in ('1,A\n2,"B\n3,C\n', '1,A\n2,"B\n3,"C"\n'):
+        path.write_text(f"id,name\n{rows}")
+        with pytest.raises(InvalidArgument, match="Line 3"):
+            _read(path)
+    path.write_text('id,name\n1,a "b" c\n2,5"\n3,"a ""b"" c"\n')
+    assert [row.cells[1] for row in _read(path)[1]] == ['a "b" c', '5"', 'a "b" c']
+
+
+def test_a_source_knows_its_file_by_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("id\n")
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "other").write_text("id\n")
+    source = Source(str(path))
+    names = (path.name, "link", "other", "missing", ".")
+    assert [source.reads(str(tmp_path / name)) for name in names] == [True, True] + [False] * 3
+    source.close()
+
+
+def test_a_source_is_closed_while_somebody_waits_for_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with os.fdopen(os.open(pipe, os.O_RDWR), "wb", buffering=0) as sender:
+        source = Source(str(pipe))
+
+        def read() -> None:
+            with suppress(ValueError):  # it was closed
+                list(source.lines())
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+        closer = threading.Thread(target=source.close, daemon=True)
+        closer.start()
+        closer.join(5)
+        assert not closer.is_alive()
+        sender.write(b"\n")
+        reader.join(5)
+
+
+@pytest.mark.parametrize("delimiter", [";;", "", '"', "\n"])
+def test_a_delimiter_is_one_character(delimiter: str) -> None:
+    with pytest.raises(InvalidArgument, match="one character"):
+        CsvWriter(io.BytesIO(), ("id",), delimiter=delimiter)
+    if delimiter:  # none is found in the header
+        with pytest.raises(InvalidArgument, match="one character"):
+            CsvReader(iter(["id\n"]), delimiter=delimiter)
+
+
+def test_a_carriage_return_ends_no_row() -> None:
+    stream = io.BytesIO()
+    writer = CsvWriter(stream, ("id", "comment"))
+    writer.write(("1", "a\rb"))
+    writer.detach()
+    assert stream.getvalue() == b'id,comment\n1,"a\rb"\n'
 
 
 @pytest.mark.parametrize(
@@ -96,6 +178,31 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_the_name_of_a_whole_file_is_durable_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(os.path.samestat(os.fstat(handle), tmp_path.stat()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with whole(str(tmp_path / "out.csv")) as stream:
+        stream.write(b"id\n")
+    assert synced == [False, True]
+
+
+def test_a_private_file_is_for_its_owner_and_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "failed.csv"
+    for text, append in ((b"old", False), (b"new", False), (b"er", True)):
+        with private(str(path), append=append) as stream:
+            stream.write(text)
+    assert path.read_bytes() == b"newer"
+    assert path.stat().st_mode & 0o077 == 0
+
+
 def test_a_file_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("old")
@@ -114,3 +221,19 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
     with whole("/dev/null") as stream:
         stream.write(b"gone")
     assert Path("/dev/null").is_char_device()
+
+
+@given(
+    st.lists(
+        st.lists(st.text(st.sampled_from("ab,;\"'\r\n\t é"), max_size=4), min_size=1, max_size=4)
+    ),
+    st.sampled_from(",;\t"),
+)
+def test_rows_are_the_text_that_the_writer_writes(rows: list[list[str]], delimiter: str) -> None:
+    """The quick way and the csv module's, on cells that need quoting and cells that do not."""
+    stream = io.BytesIO()
+    writer = CsvWriter(stream, (), delimiter=delimiter)
+    for row in rows:
+        writer.write(row)
+    writer.detach()
+    assert rows_text(rows, delimiter).encode() == stream.getvalue()
