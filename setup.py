@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent / "proto"
 COMPILED = [
     "service/cli/lists.py",
     "service/core/_emails.pyx",
+    "service/core/_names.pyx",
     "service/core/_phones.pyx",
     "service/core/_text.pyx",
     "service/core/_wire.pyx",

@@ -10,17 +10,17 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import report, rpc, transfer
+from benchmarks import emails, lists, names, phones, report, rpc, transfer
 from benchmarks.processes import Others
 from benchmarks.report import Report
 
-NAMES = ("rpc", "transfer")
+NAMES = ("rpc", "transfer", "phones", "emails", "names", "lists")
 
 
 def main() -> None:
     """Measure what is asked for; only a full run of everything is worth keeping."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("--only", choices=NAMES, help="one of the two halves")
+    parser.add_argument("--only", choices=NAMES, help="one of the parts")
     parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
     options = parser.parse_args()
     started, others = perf_counter(), Others()
@@ -40,6 +40,14 @@ def _measure(name: str, *, quick: bool) -> Report:
         if name == "rpc":
             plan = rpc.QUICK if quick else rpc.FULL
             return asyncio.run(rpc.measure(folder, plan, console.print))
+        if name == "phones":
+            return phones.measure(folder, phones.QUICK if quick else phones.FULL, console.print)
+        if name == "emails":
+            return emails.measure(emails.QUICK if quick else emails.FULL, console.print)
+        if name == "lists":
+            return lists.measure(folder, lists.QUICK if quick else lists.FULL, console.print)
+        if name == "names":
+            return names.measure(names.QUICK if quick else names.FULL, console.print)
         rows = transfer.QUICK if quick else transfer.FULL
         return asyncio.run(transfer.measure(folder, rows, console.print))
 

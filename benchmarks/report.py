@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-_PACKAGES = ("grpcio", "lmdb", "protobuf", "phonenumbers", "rphonenumbers", "email-validator")
+_PACKAGES = (
+    "grpcio", "lmdb", "protobuf", "phonenumbers", "rphonenumbers", "email-validator", "anyascii",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

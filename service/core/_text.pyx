@@ -81,7 +81,10 @@ cdef class Texts:
         for i in range(count):
             if not 0 <= bounds[first + i] <= bounds[first + i + 1] <= content.shape[0]:
                 raise ValueError("an offset is outside the data")
-            made.starts[i] = NULL if base == NULL else base + bounds[first + i]
+            if base != NULL:
+                made.starts[i] = base + bounds[first + i]
+            else:
+                made.starts[i] = NULL
             made.sizes[i] = bounds[first + i + 1] - bounds[first + i]
         return made
 
