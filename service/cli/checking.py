@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,11 +17,10 @@ from service.cli import show
 from service.cli.cards import RegionOption
 from service.cli.link import USAGE, JsonOption, complain, reported
 from service.cli.lists import (
-    BATCH_ROWS,
     Done,
     Layout,
     ListChecker,
-    Row,
+    batched,
     checked_by_processes,
     checked_here,
 )
@@ -219,7 +218,7 @@ async def _batches(
     settings: Settings, lookup: Lookup, layout: Layout, table: CsvReader
 ) -> AsyncIterator[Done]:
     """Check the rows of a table, on all cores where that is what bounds it."""
-    batches = _batched(table.rows(), BATCH_ROWS)
+    batches = batched(table.rows())
     first = list(islice(batches, 2))
     if lookup is Lookup.SKIP and len(first) == 2:  # else it is done before others have started
         for done in checked_by_processes(settings, layout, chain(first, batches)):
@@ -233,8 +232,3 @@ async def _batches(
             yield done
     finally:
         await validator.close()
-
-
-def _batched(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, size)):
-        yield batch

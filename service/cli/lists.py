@@ -15,21 +15,24 @@ from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process, resource_tracker
+from threading import Thread
 from typing import Any, NamedTuple
 
 from service.core._phones import REGIONS, parse, region_id, region_ids
 from service.core._text import Texts
 from service.core.model import VERDICTS, Lookup, PhoneType, Reason
-from service.errors import InvalidArgument
+from service.errors import InvalidArgument, StorageFault
 from service.settings import Settings
 from service.transfer import columns
 from service.transfer.countries import country_code
 from service.transfer.files import rows_text
 
 BATCH_ROWS = 5_000  # a process is kept busy for some ten milliseconds
-BATCHES_PER_PROCESS = 3  # under way: one at work, one waiting, one finished; about 2 MB each
+BATCH_CHARS = 1 << 20  # or less, where cells are long: a batch takes some 10 MB at most
+BATCHES_PER_PROCESS = 3  # under way: one at work, one waiting, one finished
 WANTED = ("email", "phone", "country")
 ADDED = (
     "email_verdict", "email_reason", "email_normal",
@@ -163,6 +166,20 @@ NAMES: dict[int, tuple[str, str]] = {
 TYPES = ("", *(kind.name for kind in PhoneType))
 
 
+def batched(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield batches, bounded in rows and characters."""
+    batch: list[Row] = []
+    chars = 0
+    for row in rows:
+        batch.append(row)
+        chars += sum(map(len, row))
+        if len(batch) == BATCH_ROWS or chars >= BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
 async def checked_here(checker: ListChecker, batches: Iterable[list[Row]]) -> AsyncIterator[Done]:
     """Check batch after batch in this process."""
     for batch in batches:
@@ -184,10 +201,14 @@ def checked_by_processes(
                 if len(under_way) == count * BATCHES_PER_PROCESS:
                     size, text = under_way.popleft()
                     yield Done(size, text.result())
-                under_way.append((len(batch), pool.submit(_check_batch, batch)))
+                under_way.append((len(batch), _submit(pool, batch)))
             while under_way:
                 size, text = under_way.popleft()
                 yield Done(size, text.result())
+        except BrokenProcessPool:
+            raise StorageFault(
+                "A process of the check was killed; is there enough memory?"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -205,11 +226,31 @@ def _begin(settings: Settings, layout: Layout) -> None:
     from service.validation.validator import Validator
 
     global _checker
-    # ^C reaches all processes; the first ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
     _checker = ListChecker(Validator(settings), layout, Lookup.SKIP)
     gc.disable()  # see `checked_by_processes`
+
+
+def _submit(pool: ProcessPoolExecutor, batch: list[Row]) -> Future[bytes]:
+    """Hand over a batch; the first makes the processes.
+
+    ^C reaches all of them. They inherit that it is blocked, and this one, where it waits until
+    they are made, ends them.
+    """
+    resource_tracker.ensure_running()  # else it is started here, and unblocks
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_check_batch, batch)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _check_batch(rows: list[Row]) -> bytes:

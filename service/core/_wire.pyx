@@ -1096,6 +1096,7 @@ cdef class Draft:
         """
         cdef _Out out
         cdef _Checks checks
+        cdef int contacts = 0
         memset(&out, 0, sizeof(out))
         if self.batch is None:
             raise TypeError("made by walk")
@@ -1108,7 +1109,7 @@ cdef class Draft:
             _put_points(&out, EMAILS, self.span(SECTION_EMAILS), False, checks)
             _put_points(&out, PHONES, self.span(SECTION_PHONES), True, checks)
             _copy(&out, self.span(SECTION_ADDRESSES))
-            _put_contacts(&out, self.section(SECTION_CONTACTS), checks)
+            contacts = _put_contacts(&out, self.section(SECTION_CONTACTS), checks)
             if checks.used != len(checked):
                 raise ValueError("more results than contact points")
             _copy(&out, self.span(SECTION_IDENTITIES))
@@ -1116,7 +1117,8 @@ cdef class Draft:
             body = PyBytes_FromStringAndSize(<const char*>out.start, out.size)
         finally:
             PyMem_Free(out.start)
-        return _named(Sealed, (body, self._held(checked, checks.mobiles), self._assumed()))
+        held = self._held(checked, checks.mobiles)
+        return _named(Sealed, (body, held, self._assumed(), tuple(range(contacts))))
 
     cdef tuple _assumed(self):
         """Return the fields that the row does not have and its body has."""
@@ -1231,7 +1233,7 @@ cdef int _put_points(
 
 
 cdef int _put_contacts(_Out* out, _Cursor cursor, _Checks checks) except -1:
-    """Write the contacts, whose ids are 1, 2, 3 …"""
+    """Write the contacts, whose ids are 1, 2, 3 …; return how many."""
     cdef _Field field
     cdef _Contact contact
     cdef _Span id
@@ -1250,7 +1252,7 @@ cdef int _put_contacts(_Out* out, _Cursor cursor, _Checks checks) except -1:
         _put_points(out, CONTACT_PHONES, contact.phones, True, checks)
         _copy(out, contact.preferences)
         _close(out, start)
-    return 0
+    return number
 
 
 cdef void _read_contact(_Span span, _Contact* contact) noexcept nogil:

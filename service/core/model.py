@@ -184,12 +184,14 @@ class Held(NamedTuple):
 class Sealed(NamedTuple):
     """A record's body, complete but for what only the writer knows, and what it holds.
 
-    `assumed` names the fields that the card left out and the body has a default for.
+    `assumed` names the fields that the card left out and the body has a default for; `numbered`
+    the contacts, by their place, whose ids are the server's.
     """
 
     body: bytes
     held: Held
     assumed: tuple[str, ...] = ()
+    numbered: tuple[int, ...] = ()
 
 
 class Combine(IntEnum):

@@ -59,6 +59,17 @@ def rows_holding(reads: Reads, query: Query, limit: int) -> list[int]:
     return rows_sharing(reads, query, 0, limit)
 
 
+def is_own(held: Held, query: Query) -> bool:
+    """Tell whether a record shares the query by a point of its own and not of a contact."""
+    if not isinstance(query.what, Channel):
+        return True
+    key = match_key(query.what, query.normal)
+    return any(
+        channel is query.what and (normal == query.normal or match_key(channel, normal) == key)
+        for channel, normal in held.normals[: held.own]
+    )
+
+
 def others(reads: Reads, queries: Iterable[Query], own_row: int, limit: int) -> list[int]:
     """Return up to `limit` different rows that share any of the queries, ascending.
 

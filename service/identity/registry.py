@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -27,7 +27,7 @@ from service.errors import (
     NotFound,
     StaleEtag,
 )
-from service.identity.lookup import others, queries_of
+from service.identity.lookup import is_own, others, queries_of, rows_sharing
 from service.index import (
     ChangeKind,
     Decide,
@@ -48,7 +48,8 @@ from service.settings import Settings
 from service.validation.validator import Validator
 
 NAMED_DUPLICATES = 5  # ids that a refusal names
-MATCHES_LOOKED_AT = 20  # customers who share a key of a card, to find the one that is meant
+HOLDERS_STEP = 20  # customers with a key of a card that are read at once
+HOLDERS_LIMIT = 1_000  # of them, looked at to find the one that is meant: some 10 ms
 
 
 class OnDuplicate(IntEnum):
@@ -355,20 +356,22 @@ class Registry:
     def _attach_to(self, sealed: Sealed, view: View) -> _Stored | None:
         """Return the one customer with a point or identity of the card, None if there is none.
 
-        A contact of a company shares its phone with the company, and is not it.
+        A contact shares its phone with the customer, and is not it: of either side only the own
+        points count, and a person is never a company.
         """
         held = sealed.held
-        own = queries_of(held._replace(normals=held.normals[: held.own]))
-        rows = others(view, own, 0, MATCHES_LOOKED_AT)
-        found = [self._stored(row, view) for row in rows]
-        found = [one for one in found if one.held.is_company == held.is_company]
+        found: dict[int, _Stored] = {}
+        for query in queries_of(held._replace(normals=held.normals[: held.own])):
+            for stored in self._holders(partial(rows_sharing, view, query), held, view):
+                if is_own(stored.held, query):
+                    found[stored.row] = stored
         if len(found) > 1:
             raise AmbiguousDuplicates(
                 "several customers have an e-mail, phone or identity of this card",
                 field="customer",
-                customers=",".join(one.held.id for one in found[:NAMED_DUPLICATES]),
+                customers=",".join(one.held.id for one in [*found.values()][:NAMED_DUPLICATES]),
             )
-        return found[0] if found else None
+        return next(iter(found.values()), None)
 
     def _match(
         self, sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View
@@ -387,11 +390,31 @@ class Registry:
                 if key in asked:
                     continue
                 asked.add(key)
-                for row in view.rows(*key, 0, MATCHES_LOOKED_AT):
-                    stored = self._stored(row, view)
-                    if stored.held.is_company == held.is_company and _owns(stored.held, key):
+                for stored in self._holders(partial(view.rows, *key), held, view):
+                    if _owns(stored.held, key):
                         return stored
         return None
+
+    def _holders(
+        self, rows_after: Callable[[int, int], list[int]], held: Held, view: View
+    ) -> Iterator[_Stored]:
+        """Yield the customers of `held`'s kind behind a key, oldest first, contacts' ones too.
+
+        Raises AmbiguousDuplicates where there are too many to look at: a guess would be worse.
+        """
+        after = looked_at = 0
+        while rows := rows_after(after, HOLDERS_STEP):
+            for row in rows:
+                stored = self._stored(row, view)
+                if stored.held.is_company == held.is_company:
+                    yield stored
+            after = rows[-1]
+            looked_at += len(rows)
+            if looked_at >= HOLDERS_LIMIT:
+                raise AmbiguousDuplicates(
+                    f"{HOLDERS_LIMIT} customers or more have an e-mail or phone of this card",
+                    field="customer",
+                )
 
     def _names(self, rows: Sequence[int], view: View) -> str:
         return ",".join(self._codec.held(_record(view, row)).id for row in rows)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import lmdb
+import structlog
 
 from service.index import layout
 from service.index.layout import MatchKey
 from service.index.store import Reads, Store, fault_of
 from service.index.verify import RecordReader
+
+log = structlog.get_logger("namesake")
 
 
 def rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -> int:
@@ -21,6 +24,9 @@ def rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) ->
             return _rekey(store, codec, match_key, rules)
         except lmdb.MapFullError as error:
             if not store.grow_map():
+                raise fault_of(error) from error
+        except lmdb.MapResizedError as error:
+            if not store.follow_map():
                 raise fault_of(error) from error
         except lmdb.Error as error:
             raise fault_of(error) from error
@@ -40,7 +46,12 @@ def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -
             customers = 0
             for row, record in reads.customers():
                 customers += 1
-                for key in layout.keys_of(codec.held(record), match_key):
+                try:
+                    keys = layout.keys_of(codec.held(record), match_key)
+                except Exception as error:  # noqa: BLE001  the codec's own; `verify` names the row
+                    log.error("record_unreadable", row=row, fault=type(error).__name__)
+                    continue
+                for key in keys:
                     if key[:1] in layout.MATCH_PREFIXES:
                         cursor.put(key, layout.pack_u64(row))
         txn.put(layout.META_MATCH_RULES, rules.encode(), db=tables.meta)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -506,18 +508,18 @@ class Store:
     def hot_copy(self, sink: int) -> None:
         """Write `data.mdb` as of one consistent state to a file descriptor, a pipe for instance.
 
-        Reads and writes go on. Blocks without holding the GIL: call it in a thread. Like any
-        snapshot it stops page reuse meanwhile. Raises StorageFull or StorageFault.
+        Reads and writes go on. Blocks: call it in a thread. Like any snapshot it stops page reuse
+        meanwhile. Raises StorageFault.
+
+        A process of its own copies. Within this one a write transaction that is given up would
+        wait for the copy (py-lmdb waits for all calls of the environment), which waits for the
+        lock that this transaction holds.
         """
-        # Not compacted: the compacting copy of LMDB 0.9.36 crashes on a key with some hundred
-        # fixed-size duplicates.
-        hold = self.begin_read()  # counted, so that the map is not replaced under the copy
-        try:
-            self.env.copyfd(sink)
-        except lmdb.Error as error:
-            raise fault_of(error) from error
-        finally:
-            self.end_read(hold)
+        command = [sys.executable, "-c", _COPY, os.fspath(self.data_file.parent)]
+        done = subprocess.run(command, stdout=sink, stderr=subprocess.PIPE, check=False)
+        self.env.reader_check()  # of a copy that was killed
+        if done.returncode:
+            raise StorageFault(f"The index could not be copied: {done.stderr.decode()[-500:]}")
 
     def space_is_short(self) -> bool:
         """Tell a full disk (quota, file size limit) from a failing one.
@@ -540,6 +542,16 @@ class Store:
         """Close the environment; open snapshots end and raise when read."""
         self.env.close()
 
+
+# Not compacted: the compacting copy of LMDB 0.9.36 crashes on a key with some hundred fixed-size
+# duplicates. A pipe whose reader left ends it with an error.
+_COPY = """
+import sys, lmdb
+try:
+    lmdb.open(sys.argv[1], readonly=True, readahead=False, create=False).copyfd(1)
+except lmdb.Error as error:
+    sys.exit(str(error))
+"""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

@@ -311,7 +311,9 @@ class Writer:
             answers = [
                 [transaction.run(decide) for decide in submission.decisions] for submission in group
             ]
-            if not transaction.dirty or group[0].dry_run:
+            if not transaction.dirty:
+                return answers  # an empty commit, which writes nothing and waits for nobody
+            if group[0].dry_run:
                 txn.abort()
                 return answers
             transaction.flush()

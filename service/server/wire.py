@@ -259,6 +259,9 @@ class Records:
         _clear(stored, OUTPUT_ONLY)
         if how is Combine.OVERLAY:
             _clear(given, new.assumed)
+        if how is not Combine.MASK:
+            for place in new.numbered:
+                given.contacts[place].id = ""  # which nobody gave, and so names nobody
         if how is Combine.MASK:
             _apply_mask(stored, given, mask)
         else:
@@ -447,8 +450,7 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
             phone.type = cast(v1.PhoneType.ValueType, found.phone_type or 0)
             if found.normal and _is_mobile(phone):
                 mobiles.append(found.normal)
-    if customer.contacts:
-        _number_contacts(customer)
+    numbered = _number_contacts(customer) if customer.contacts else ()
     _dedupe(customer)
     # What `_held` would read back, without reading it back.
     held = Held(
@@ -461,7 +463,7 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
         ),
         mobiles=frozenset(mobiles),
     )
-    return Sealed(customer.SerializeToString(deterministic=True), held, assumed)
+    return Sealed(customer.SerializeToString(deterministic=True), held, assumed, numbered)
 
 
 class _Findings:
@@ -508,7 +510,9 @@ def _write_finding(target: v1.Finding, finding: Finding) -> None:
         target.mx_hosts.extend(finding.mx_hosts)
 
 
-def _number_contacts(customer: v1.Customer) -> None:
+def _number_contacts(customer: v1.Customer) -> tuple[int, ...]:
+    """Give ids to the contacts that have none; return their places."""
+    without = tuple(place for place, one in enumerate(customer.contacts) if not one.id)
     taken = {contact.id for contact in customer.contacts}
     number = 0
     for contact in customer.contacts:
@@ -516,6 +520,7 @@ def _number_contacts(customer: v1.Customer) -> None:
             number += 1
             if str(number) not in taken:
                 contact.id = str(number)
+    return without
 
 
 def _point_key(point: Any) -> tuple[str, str]:
@@ -700,14 +705,15 @@ def _refresh_point(same: Any, point: Any, given_wins: bool) -> None:
 def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
     """Unite contacts of the same id, and of the same name where an id finds none."""
     by_id = {contact.id: contact for contact in stored.contacts}
-    given_ids = {contact.id for contact in given.contacts}
+    given_ids = {contact.id for contact in given.contacts if contact.id}
     by_name: dict[tuple[str, str, str], list[v1.Contact]] = {}
     for contact in stored.contacts:
         if contact.id not in given_ids:
             by_name.setdefault(_contact_key(contact), []).append(contact)
     for contact in given.contacts:
         alike = by_name.get(_contact_key(contact))
-        same = by_id.get(contact.id) or (alike.pop(0) if alike else None)
+        same = by_id.get(contact.id) if contact.id else None
+        same = same or (alike.pop(0) if alike else None)
         _demote(stored.contacts, contact, given_wins)
         if same is None:
             stored.contacts.append(contact)

@@ -155,6 +155,50 @@ def test_a_check_that_fails_leaves_no_output(offline: Namesake, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9, 1.2, 1.8])
+def test_an_interrupt_of_all_processes_is_told_once(tmp_path: Path, seconds: float) -> None:
+    """^C at a terminal reaches the processes of the check too, at whatever stage they are."""
+    source = tmp_path / "people.csv"
+    source.write_text("email\n" + "".join(f"a{n}@x.org\n" for n in range(400_000)))
+    process = subprocess.Popen(
+        [*COMMAND, "check", "--no-dns", "--input", str(source), "--output", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode != 0
+    if "KeyboardInterrupt" in told:  # before the command's own first line
+        assert seconds < 0.9
+    else:
+        assert "Traceback" not in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_of_a_check_that_is_killed_is_told(tmp_path: Path) -> None:
+    """In one line; and the others end with the first."""
+    source = tmp_path / "people.csv"
+    source.write_text("email\n" + "".join(f"a{n}@x.org\n" for n in range(400_000)))
+    files = ("--input", str(source), "--output", str(tmp_path / "out"))
+    with running("check", *files, "--no-dns") as process:
+        wait_until(lambda: len(_pool(process.pid)) > 0)
+        os.kill(_pool(process.pid)[0], signal.SIGKILL)
+        assert process.wait(30) == 1
+    with running("check", *files, "--no-dns") as process:
+        wait_until(lambda: len(_pool(process.pid)) > 0)
+        children = _pool(process.pid)
+        process.kill()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+
+
+def _pool(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
 def test_a_long_list_is_checked_by_several_processes_in_its_order(
     offline: Namesake, tmp_path: Path
 ) -> None:

@@ -221,3 +221,12 @@ def test_only_what_the_caller_sent_counts_for_the_size_of_a_card() -> None:
     card.comment = "y" * 5_000
     with pytest.raises(NamesakeError, match="at most"):
         sealed(card)
+
+
+@pytest.mark.parametrize("how", UNITING)
+def test_ids_that_the_server_gave_name_nobody(how: Combine) -> None:
+    """A contact without an id is not the stored one whose number it would get."""
+    stored = "contacts { id: '2' last_name: 'Y' } contacts { id: '1' last_name: 'X' }"
+    merged = met(stored, "contacts { last_name: 'Z' emails { value: 'z' } }", how).contacts
+    assert [(one.id, one.last_name) for one in merged] == [("2", "Y"), ("1", "X"), ("3", "Z")]
+    assert [len(one.emails) for one in merged] == [0, 0, 1]

@@ -157,3 +157,23 @@ def each_worker(server: Server, count: int) -> Iterator[list[Client]]:
 
         wait_until(connect)
         yield list(found.values())
+
+
+def test_backups_and_transactions_that_are_given_up_do_not_wait_for_each_other(
+    start_server: StartServer,
+) -> None:
+    """Dry runs, unchanged cards and refusals, while copies begin and are cancelled."""
+    server = start_server()
+    with connected(server) as client:
+        store_large(client)
+        client.save(person("same@x.example", id="same"))
+        for _ in range(30):
+            streams = [back_up(client) for _ in range(3)]
+            client.save(person("same@x.example", id="same"))
+            client.save(person(), validate_only=True)
+            rejected = {"on_duplicate": v1.ON_DUPLICATE_REJECT}
+            assert refusal(lambda: client.save(person("same@x.example"), **rejected)).reason  # noqa: B023
+            for stream in streams:
+                stream.cancel()
+        assert client.faults() == []
+    assert server.stop() == 0

@@ -193,3 +193,32 @@ def test_an_acknowledgement_that_nobody_takes_holds_no_snapshot(client: Client) 
         client.save(person())
     assert client.faults() == []
     assert len(list(answers)) == 5
+
+
+def test_attaching_goes_through_no_contact(client: Client) -> None:
+    """Nor through that of a stored person."""
+    husband = card(
+        f"id: 'h' last_name: 'H' contacts {{ last_name: 'W' phones {{ value: '{PHONE}' }} }}"
+    )
+    client.save(husband)
+    attached = client.save(person(PHONE, last_name="W"), on_duplicate=v1.ON_DUPLICATE_ATTACH)
+    assert attached.outcome == v1.SAVE_OUTCOME_CREATED
+    assert client.get("h").contacts[0].phones[0].normal
+
+
+def test_the_owner_is_found_behind_many_who_only_know_him(client: Client) -> None:
+    """However many companies have the person as a contact."""
+    client.import_all("companies", [company(PHONE) for _ in range(25)])
+    client.save(person(PHONE, id="owner", last_name="Petrov"))
+    terms = {"on_duplicate": v1.ON_DUPLICATE_ATTACH}
+    assert client.save(person(PHONE, OTHER, last_name="Petrov"), **terms).customer.id == "owner"
+    _, last = client.import_all("people", [person(PHONE, last_name="Petrov", title="Dr")])
+    assert (last.counts.created, last.counts.updated) == (0, 1)
+    assert client.get("owner").title == "Dr"
+
+
+def test_too_many_holders_are_not_guessed_among(client: Client) -> None:
+    """A switchboard of a thousand companies: the row fails and says so."""
+    client.import_all("companies", [company(PHONE) for _ in range(1_000)])
+    _, last = client.import_all("people", [person(PHONE, last_name="Petrov")])
+    assert [failure.reason for failure in last.failures] == ["DUPLICATES_AMBIGUOUS"]
