@@ -96,7 +96,7 @@ def test_streams_that_were_given_up_are_counted(start_server: StartServer, page:
         copy = back_up(client)
         next(copy)
         next(copy)
-        copy.cancel()  # type: ignore[attr-defined]
+        copy.cancel()
         wait_until(lambda: page.ended("CANCELLED", f"{ADMIN}/BackUp") == 1)
         client.feed()
         assert page.ended("OK", f"{CUSTOMERS}/WatchChanges") == 1
