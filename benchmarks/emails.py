@@ -81,12 +81,12 @@ class Plan:
 
     turns: int
     addresses: int
-    library: int  # of them, for the library
+    asked: int  # of them, for the library
     ones: int  # batches of one
 
 
-FULL = Plan(turns=9, addresses=1_000_000, library=20_000, ones=50_000)
-QUICK = Plan(turns=3, addresses=200_000, library=5_000, ones=10_000)
+FULL = Plan(turns=9, addresses=1_000_000, asked=20_000, ones=50_000)
+QUICK = Plan(turns=3, addresses=200_000, asked=5_000, ones=10_000)
 
 
 class Mix:
@@ -212,7 +212,7 @@ def measure(plan: Plan, tell: Callable[[str], None]) -> Report:
     grown = _grown_mib(parser, values)  # first: later, what was freed is there to be used again
     texts = Texts.of(values)
     library = Runs(
-        "email-validator, mix", plan.library, lambda: ask_library(values[: plan.library])
+        "email-validator, mix", plan.asked, lambda: ask_library(values[: plan.asked])
     )
     mixed = Runs("mix, from a list", len(values), lambda: parse(parser, values))
     ones = Runs("mix, batches of one", plan.ones, lambda: _ones(parser, values[: plan.ones]))
@@ -241,7 +241,7 @@ def measure(plan: Plan, tell: Callable[[str], None]) -> Report:
     speed = Table(
         "E-mail addresses",
         "One core; medians over the turns, processor time. Batches of "
-        f"{BATCH:,} of {plan.addresses:,} addresses; the library on the first {plan.library:,}.",
+        f"{BATCH:,} of {plan.addresses:,} addresses; the library on the first {plan.asked:,}.",
         ("what", "addresses/s", "ns each", "× email-validator"),
         rows,
     )
