@@ -211,9 +211,7 @@ def measure(plan: Plan, tell: Callable[[str], None]) -> Report:
     international = [mix.international() for _ in range(plan.addresses // 50)]
     grown = _grown_mib(parser, values)  # first: later, what was freed is there to be used again
     texts = Texts.of(values)
-    library = Runs(
-        "email-validator, mix", plan.asked, lambda: ask_library(values[: plan.asked])
-    )
+    library = Runs("email-validator, mix", plan.asked, lambda: ask_library(values[: plan.asked]))
     mixed = Runs("mix, from a list", len(values), lambda: parse(parser, values))
     ones = Runs("mix, batches of one", plan.ones, lambda: _ones(parser, values[: plan.ones]))
     runs = [
