@@ -21,7 +21,7 @@ def main() -> None:
     """Measure what is asked for; only a full run of everything is worth keeping."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--only", choices=NAMES, help="one of the parts")
-    parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
+    parser.add_argument("--quick", action="store_true", help="a few minutes, and rougher")
     options = parser.parse_args()
     started, others = perf_counter(), Others()
     reports = [

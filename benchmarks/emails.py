@@ -1,7 +1,6 @@
 """E-mail addresses a second through the compiled kernel, against `email-validator`.
 
-python -m benchmarks.emails            # half a minute
-python -m benchmarks.emails --quick    # ten seconds, and rougher
+    python -m benchmarks --only emails
 
 What is measured: normal form, verdict, domain, match key and role of each address, from a list of
 `str` to columns, on one core; the library alone (with the options of the kernel's oracle) in the
@@ -30,7 +29,6 @@ two columns, three arrays, a set of domains.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -42,10 +40,7 @@ from typing import Final
 from unittest.mock import patch
 
 import email_validator
-from rich.console import Console
 
-from benchmarks import report
-from benchmarks.processes import Others
 from benchmarks.report import Report, Table, Target
 from service.core import _emails, odd_emails
 from service.core._emails import EmailParser
@@ -296,17 +291,3 @@ def _targets(mixed: Runs, library: Runs) -> tuple[Target, ...]:
             ratio >= RATIO,
         ),
     )  # fmt: skip
-
-
-def main() -> None:
-    """Measure and print."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.emails", description=main.__doc__)
-    options.add_argument("--quick", action="store_true", help="ten seconds, and rougher")
-    others = Others()
-    plan = QUICK if options.parse_args().quick else FULL
-    found = measure(plan, Console(stderr=True).print)
-    report.show([found], others.share())
-
-
-if __name__ == "__main__":
-    main()

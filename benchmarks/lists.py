@@ -1,7 +1,6 @@
 """`namesake check --input` over a large file, against reading and writing it with `csv` alone.
 
-    python -m benchmarks.lists
-    python -m benchmarks.lists --quick
+    python -m benchmarks --only lists
 
 Seven columns in, fifteen out; e-mails at 50,000 domains, numbers of twelve countries as people
 there write them, one row in fifty with a cell in quotation marks; no DNS. The command is run as a
@@ -19,12 +18,10 @@ third of all: it walked the batches' lists and found nothing.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,10 +29,6 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from rich.console import Console
-
-from benchmarks import report
-from benchmarks.processes import Others
 from benchmarks.report import Report, Table, Target
 
 SECONDS = 6.0  # for a million rows on two cores
@@ -149,20 +142,3 @@ def _memory_mb(pid: int) -> float:
     except OSError:  # it has just ended
         return 0.0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")) / 1e6
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lists", description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, once")
-    options = parser.parse_args()
-    started, others = perf_counter(), Others()
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="namesake-bench-") as folder:
-        found = measure(Path(folder), QUICK if options.quick else FULL, console.print)
-    report.show([found], others.share())
-    console.print(f"{perf_counter() - started:.0f} s")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Names a second, from columns of text to records, against plain Python; and what keys are worth.
 
-`python -m benchmarks.names` runs it alone. What is measured, over five mixes of made-up people
-(`demo.people`, duplicates with their typos included):
+`python -m benchmarks --only names` runs it alone. What is measured, over five mixes of made-up
+people (`demo.people`, duplicates with their typos included):
 
 - kernel: `split_names` or `full_names` of `service.core._names`, 4,000 names at a time: folded,
   titles apart, tokens flagged, name classes, two phonetic keys, sorted, hashed, three columns and
@@ -36,7 +36,6 @@ longer tokens.
 
 from __future__ import annotations
 
-import argparse
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -44,14 +43,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import process_time
 
 from anyascii import anyascii
 from doublemetaphone import doublemetaphone
-from rich.console import Console
 
-from benchmarks import report
-from benchmarks.processes import Others
 from benchmarks.report import Report, Table, Target
 from demo.names import COUNTRIES
 from demo.people import Person, people
@@ -259,19 +255,3 @@ def _own_keys(name: str) -> set[str]:
 
 def _double_metaphone(name: str) -> set[str]:
     return set(doublemetaphone("".join(_fold(name)))) - {""}
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.names", description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
-    options = parser.parse_args()
-    started, others = perf_counter(), Others()
-    console = Console(stderr=True)
-    found = measure(QUICK if options.quick else FULL, console.print)
-    report.show([found], others.share())
-    console.print(f"{perf_counter() - started:.0f} s")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Phone numbers a second, from text in a file to columns, against the libraries of Python.
 
-`python -m benchmarks.phones` runs it alone. What is measured, over two mixes:
+`python -m benchmarks --only phones` runs it alone. What is measured, over two mixes:
 
 - kernel: `service.core._phones`: both files (numbers, default regions) read and split into lines,
   regions looked up, parsed, and the columns of normal forms (E.164), regions and types taken out;
@@ -34,25 +34,19 @@ national prefix (a sixth), and copying out. -O3 is slower than -O2 (133 ns again
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from statistics import median
-from time import perf_counter
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberFormat
-from rich.console import Console
 
-from benchmarks import report
 from benchmarks.phone_contenders import CONTENDERS, lines
-from benchmarks.processes import Others
 from benchmarks.report import Report, Table, Target
 from tests.core.agree_phones import differences
 from tests.core.phone_texts import Automaton
@@ -205,20 +199,3 @@ def _targets(found: dict[tuple[str, str], Runs]) -> Iterator[Target]:
         yield Target(f"phones a core, {mix}", aim, f"{rate:,.0f}/s", rate >= KERNEL_PER_S)
         aim = f"≥ {RUST_TIMES:g} × {RUST}"
         yield Target(f"phones, {mix}", aim, f"{times:.1f} ×", times >= RUST_TIMES)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.phones", description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher")
-    options = parser.parse_args()
-    started, others = perf_counter(), Others()
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="namesake-bench-") as folder:
-        found = measure(Path(folder), QUICK if options.quick else FULL, console.print)
-    report.show([found], others.share())
-    console.print(f"{perf_counter() - started:.0f} s")
-
-
-if __name__ == "__main__":
-    main()

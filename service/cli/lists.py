@@ -221,8 +221,6 @@ _checker: ListChecker  # of a process of the pool
 
 def _begin(settings: Settings, layout: Layout) -> None:
     # Loaded on use, as in checking.py.
-
-    # Loaded on use, as in checking.py.
     from service.validation.validator import Validator
 
     global _checker

@@ -105,6 +105,21 @@ class PhoneType(IntEnum):
     VOICEMAIL = 11
 
 
+class PhoneForm(NamedTuple):
+    """The normal form of one number: E.164, "" where there is none.
+
+    `region` is ISO 3166-1 alpha-2, "001" for non-geographic numbers, "" where no region claims
+    the number. `type` is None unless the number is valid. `reason` is ACCEPTED, PHONE_FORMAT
+    (no number, or of an impossible length) or PHONE_NOT_ASSIGNED.
+    """
+
+    normal: str
+    extension: str
+    region: str
+    type: PhoneType | None
+    reason: Reason
+
+
 class Lookup(IntEnum):
     """How a check treats domains whose DNS verdict is not in the cache."""
 

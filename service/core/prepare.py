@@ -8,32 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from service.core import _phones
 from service.core._emails import EMAIL_RULES_VERSION, email_key
 from service.core._phones import PHONE_RULES_VERSION, phone_key, region_id, region_ids
 from service.core._text import Texts
-from service.core.model import Channel, PhoneType, Reason
+from service.core.model import Channel, PhoneForm
 from service.errors import InvalidArgument
 
 #: Of the rules of match keys: an index keeps it, because keys of other rules would not be found.
 MATCH_RULES_VERSION: Final = f"email {EMAIL_RULES_VERSION}, phone {PHONE_RULES_VERSION}"
-
-
-class PhoneForm(NamedTuple):
-    """The normal form of one number: E.164, "" where there is none.
-
-    `region` is ISO 3166-1 alpha-2, "001" for non-geographic numbers, "" where no region claims
-    the number. `type` is None unless the number is valid. `reason` is ACCEPTED, PHONE_FORMAT
-    (no number, or of an impossible length) or PHONE_NOT_ASSIGNED.
-    """
-
-    normal: str
-    extension: str
-    region: str
-    type: PhoneType | None
-    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +40,7 @@ def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) 
     if len(regions) != len(values):
         raise ValueError("as many regions as values")
     own = region_ids(Texts.of(regions)) if any(regions) else None
-    found = _phones.parse(Texts.of(values), own, region_id(default))
-    return [PhoneForm._make(form) for form in found.forms()]
+    return _phones.parse(Texts.of(values), own, region_id(default)).forms()
 
 
 def phone_display(e164: str, extension: str = "") -> PhoneDisplay:

@@ -67,8 +67,6 @@ class Account:
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
     """Read the accounts' file; raise `InvalidArgument` that names the key at fault."""
-    if fault := region_fault(settings.default_region):
-        raise InvalidArgument(fault, field="default_region")
     if settings.accounts is None:
         return [AccountConfig("default", settings.default_region)]
     path = settings.accounts

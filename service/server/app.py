@@ -33,7 +33,6 @@ from namesake.v1 import (
     transfer_service_pb2,
     validation_service_pb2,
 )
-from service.core.regions import region_fault
 from service.errors import InvalidArgument
 from service.server import health
 from service.server.accounts import AccountConfig, Accounts, read_accounts
@@ -89,13 +88,8 @@ def run(settings: Settings, *, as_json: bool = False) -> int:
 
 
 def build_validator(settings: Settings) -> Validator:
-    """Return a validator without a server, for checking lists.
-
-    Raises `InvalidArgument` for a default region that is none.
-    """
+    """Return a validator without a server, for checking lists."""
     configure_log()
-    if fault := region_fault(settings.default_region):
-        raise InvalidArgument(fault, field="default_region")
     return Validator(settings)
 
 

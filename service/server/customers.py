@@ -23,7 +23,7 @@ from service.server.duplicates import check_batch, find_duplicates
 from service.server.edge import Context, caller
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
-from service.server.rules import check_identity, check_line, check_mask, check_region
+from service.server.rules import check_identity, check_mask, check_region, check_text
 from service.settings import Settings
 from service.validation.validator import Validator
 
@@ -90,7 +90,7 @@ class CustomerService(v1.CustomerServiceServicer):
         self, request: v1.SaveCustomerRequest | v1.UpdateCustomerRequest, how: OnDuplicate
     ) -> Terms:
         check_region(request.default_region, "default_region")
-        check_line(request.request_id, REQUEST_ID_CHARS, "request_id")
+        check_text(request.request_id, REQUEST_ID_CHARS, "request_id")
         who = caller()
         return Terms(
             actor=who.actor,
@@ -185,7 +185,7 @@ class CustomerService(v1.CustomerServiceServicer):
         if len(request.reason.strip()) not in DELETE_REASON_CHARS:
             bounds = f"{DELETE_REASON_CHARS[0]} to {DELETE_REASON_CHARS[-1]}"
             raise InvalidArgument(f"required, {bounds} characters", field="reason")
-        check_line(request.reason, self._settings.text_limit_chars, "reason")
+        check_text(request.reason, self._settings.text_limit_chars, "reason")
         who = caller()
         sequence = await who.account.registry.delete(
             request.id, request.etag, request.reason.strip(), who.actor

@@ -28,6 +28,7 @@ class DuplicateService(v1.DuplicateServiceServicer):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._records = wire.Records(settings)
 
     async def ListDuplicates(  # noqa: N802
         self, request: v1.ListDuplicatesRequest, context: Context
@@ -96,7 +97,7 @@ class DuplicateService(v1.DuplicateServiceServicer):
                 if record is None:
                     counted.not_found = True
                     continue
-                held = wire.Records(self._settings).held(record)
+                held = self._records.held(record)
                 found = others(snapshot, queries_of(held), row, limit + 1)
                 counted.count = min(len(found), limit)
                 counted.count_is_floor = len(found) > limit

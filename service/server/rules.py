@@ -162,12 +162,7 @@ def check_added(words: Mapping[str, Sequence[str]], settings: Settings, at: str)
         _bound(len(values), settings.list_limit, "entries", f"{at}.{name}")
         _words(values, f"{at}.{name}")
         for index, value in enumerate(values):
-            _text(value, settings.text_limit_chars, f"{at}.{name}[{index}]")
-
-
-def check_line(text: str, limit_chars: int, field: str) -> None:
-    """Refuse a text over its limit or with a NUL."""
-    _text(text, limit_chars, field)
+            check_text(value, settings.text_limit_chars, f"{at}.{name}[{index}]")
 
 
 def _bound(count: int, limit: int, what: str, field: str) -> None:
@@ -364,10 +359,11 @@ def _walk_texts(message: Message, limit: int, at: str) -> None:
             if isinstance(item, Message):
                 _walk_texts(item, limit, path)
             elif isinstance(item, str):
-                _text(item, limit, path)
+                check_text(item, limit, path)
 
 
-def _text(text: str, limit: int, field: str) -> None:
+def check_text(text: str, limit: int, field: str) -> None:
+    """Refuse a text over its limit or with a NUL."""
     if len(text) > limit:
         raise InvalidArgument(f"{len(text)} characters, at most {limit} are taken", field=field)
     if "\0" in text:

@@ -70,7 +70,7 @@ def _check_free(host: str, port: int, family: socket.AddressFamily) -> None:
 def _work(settings: Settings, configs: list[AccountConfig], number: int, ready: Connection) -> None:
     """Be a worker process; end when the supervisor does."""
     configure_log()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(settings,), daemon=True).start()
     try:
         status = asyncio.run(serve(settings, configs, number, ready.send))
     except NamesakeError as error:
@@ -79,11 +79,13 @@ def _work(settings: Settings, configs: list[AccountConfig], number: int, ready: 
     raise SystemExit(status)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(settings: Settings) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(settings.drain_s + CLOSE_S)
+    os._exit(1)  # nobody else is left to end a worker that does not
 
 
 class _Supervisor:

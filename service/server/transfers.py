@@ -60,7 +60,8 @@ class TransferService(v1.TransferServiceServicer):
         index = caller().account.index
         yield v1.ImportCustomersResponse(durable_batch=job.batch, counts=_counts(job))
         under_way: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(BATCHES_UNDER_WAY)
-        reader = asyncio.create_task(self._read(run, request_iterator, under_way))
+        started: set[asyncio.Task[Batch]] = set()
+        reader = asyncio.create_task(self._read(run, request_iterator, under_way, started))
         try:
             while (task := await under_way.get()) is not None:
                 batch = await task
@@ -71,8 +72,9 @@ class TransferService(v1.TransferServiceServicer):
             await reader
         finally:
             reader.cancel()
-            rest = [task for task in _drained(under_way) if task is not None]
-            await asyncio.gather(reader, *rest, return_exceptions=True)
+            while not under_way.empty():  # or it would wait to say that nothing more comes
+                under_way.get_nowait()
+            await asyncio.gather(reader, *started, return_exceptions=True)
 
     async def _begin(self, requests: AsyncIterator[bytes]) -> _Import:
         first = decode_with(v1.ImportCustomersRequest.FromString, await anext(aiter(requests), b""))
@@ -98,11 +100,15 @@ class TransferService(v1.TransferServiceServicer):
         run: _Import,
         requests: AsyncIterator[bytes],
         under_way: asyncio.Queue[asyncio.Task[Batch] | None],
+        started: set[asyncio.Task[Batch]],
     ) -> None:
         """Check batches as they arrive and queue their commits; None ends the queue."""
         try:
             async for request in requests:
-                await under_way.put(await self._start_batch(run, request))
+                task = await self._start_batch(run, request)
+                started.add(task)
+                task.add_done_callback(started.discard)
+                await under_way.put(task)
         finally:
             await under_way.put(None)
 
@@ -140,9 +146,9 @@ class TransferService(v1.TransferServiceServicer):
     def _batches(
         self, snapshot: Snapshot, after_row: int, request: v1.ExportCustomersRequest
     ) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield (last row, encoded customers), bounded in rows, bytes and rows looked at.
+        """Yield (last row, encoded customers), bounded in rows looked at and bytes.
 
-        Yields one at least.
+        Yields one at least; one of rows that are all left out is empty.
         """
         chosen = list(request.fields.paths)
         batch: list[bytes] = []
@@ -155,8 +161,7 @@ class TransferService(v1.TransferServiceServicer):
                 batch.append(shown)
                 size += len(shown)
             if (
-                len(batch) == self._settings.export_batch_rows
-                or looked_at == self._settings.scan_limit_rows
+                looked_at == self._settings.export_batch_rows
                 or size >= self._settings.page_limit_bytes
             ):
                 yield row, batch
@@ -181,13 +186,6 @@ class _Stall:
         """Stop the clock; tell whether it ran out."""
         self._timer.cancel()
         return self._closed
-
-
-def _drained(queue: asyncio.Queue[asyncio.Task[Batch] | None]) -> list[asyncio.Task[Batch] | None]:
-    drained = []
-    while not queue.empty():
-        drained.append(queue.get_nowait())
-    return drained
 
 
 def _match_order(settings: v1.ImportSettings) -> tuple[MatchBy, ...]:

@@ -20,10 +20,13 @@ from service.core.model import (
     Finding,
     Flag,
     Lookup,
+    PhoneForm,
     Point,
     Reason,
 )
-from service.core.prepare import PhoneForm, prepare_phones
+from service.core.prepare import prepare_phones
+from service.core.regions import region_fault
+from service.errors import InvalidArgument
 from service.settings import Settings
 from service.validation.domains import Domains, DomainStats
 from service.validation.lists import DISPOSABLE_SOURCE, disposable_hosts, role_names, traits
@@ -41,7 +44,12 @@ class Validator:
     """The one entry to validation. `start` it after any fork, in the loop that will use it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the settings; nothing is opened before `start`."""
+        """Take the settings; nothing is opened before `start`.
+
+        Raises InvalidArgument for a default region that has no phone numbers.
+        """
+        if fault := region_fault(settings.default_region):
+            raise InvalidArgument(fault, field="default_region")
         self._settings = settings
         self._emails = EmailParser(role_names())
         self._domains: Domains | None = None
