@@ -31,7 +31,7 @@ from service.transfer.countries import country_code
 from service.transfer.files import rows_text
 
 BATCH_ROWS = 5_000  # a process is kept busy for some ten milliseconds
-BATCH_CHARS = 1 << 20  # or less, where cells are long: a batch takes some 10 MB at most
+BATCH_CHARS = 1 << 20  # fewer rows where cells are long: a batch ends with the row that exceeds it
 BATCHES_PER_PROCESS = 3  # under way: one at work, one waiting, one finished
 WANTED = ("email", "phone", "country")
 ADDED = (

@@ -49,7 +49,7 @@ from service.validation.validator import Validator
 
 NAMED_DUPLICATES = 5  # ids that a refusal names
 HOLDERS_STEP = 20  # customers with a key of a card that are read at once
-HOLDERS_LIMIT = 1_000  # of them, looked at to find the one that is meant: some 10 ms
+HOLDERS_LIMIT = 1_000  # of them, read in the writer thread to find the one that is meant
 
 
 class OnDuplicate(IntEnum):

@@ -10,7 +10,7 @@ from service.index.layout import MatchKey
 from service.index.store import Reads, Store, fault_of
 from service.index.verify import RecordReader
 
-log = structlog.get_logger("namesake")
+_log = structlog.get_logger(__name__)
 
 
 def rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -> int:
@@ -49,7 +49,7 @@ def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -
                 try:
                     keys = layout.keys_of(codec.held(record), match_key)
                 except Exception as error:  # noqa: BLE001  the codec's own; `verify` names the row
-                    log.error("record_unreadable", row=row, fault=type(error).__name__)
+                    _log.error("record_unreadable", row=row, fault=type(error).__name__)
                     continue
                 for key in keys:
                     if key[:1] in layout.MATCH_PREFIXES:

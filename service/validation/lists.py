@@ -23,7 +23,7 @@ from service.core.model import Flag
 
 DISPOSABLE_SOURCE: Final = f"disposable-email-domains {version('disposable-email-domains')}"
 
-_DOMAINS_REMEMBERED: Final = 65_536  # of large lists; about 300 bytes each
+_DOMAINS_REMEMBERED: Final = 65_536  # of large lists; about 200 bytes each
 _SLIPS: Final = 2  # edits between a mistyped domain and the one meant
 _SHORT_CHARS: Final = 8  # names up to this length are too close together for two edits
 

@@ -159,7 +159,7 @@ def test_a_check_that_fails_leaves_no_output(offline: Namesake, tmp_path: Path) 
 def test_an_interrupt_of_all_processes_is_told_once(tmp_path: Path, seconds: float) -> None:
     """^C at a terminal reaches the processes of the check too, at whatever stage they are."""
     source = tmp_path / "people.csv"
-    source.write_text("email\n" + "".join(f"a{n}@x.org\n" for n in range(400_000)))
+    source.write_bytes(b"email\n" + b"a@x.org\n" * 4_000_000)  # more than is read meanwhile
     process = subprocess.Popen(
         [*COMMAND, "check", "--no-dns", "--input", str(source), "--output", str(tmp_path / "out")],
         stderr=subprocess.PIPE,
@@ -171,10 +171,9 @@ def test_an_interrupt_of_all_processes_is_told_once(tmp_path: Path, seconds: flo
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode != 0
-    if "KeyboardInterrupt" in told:  # before the command's own first line
-        assert seconds < 0.9
-    else:
-        assert "Traceback" not in told
+    # The first may be met while it is still importing; the others never are.
+    assert "multiprocessing" not in told
+    assert told.count("Traceback") <= 1
     assert not (tmp_path / "out").exists()
 
 
