@@ -44,6 +44,7 @@ COMPILED = [
     "service/server/wire.py",
     "service/transfer/countries.py",
     "service/transfer/files.py",
+    "service/validation/lists.py",
     "service/validation/validator.py",
 ]
 

@@ -20,7 +20,6 @@ from service.cli.lists import (
     Done,
     Layout,
     ListChecker,
-    batched,
     checked_by_processes,
     checked_here,
 )
@@ -202,7 +201,7 @@ async def _check_list(settings: Settings, lookup: Lookup, files: _Files) -> None
             task = bar.add_task("", total=origin.size or None, done=0)
             stream.write(rows_text([layout.names], layout.delimiter).encode())
             rows = 0
-            async for done in _batches(settings, lookup, layout, table):
+            async for done in _checked_blocks(settings, lookup, layout, table):
                 stream.write(done.text)
                 rows += done.rows
                 bar.update(task, completed=origin.position, done=rows)
@@ -214,21 +213,21 @@ async def _check_list(settings: Settings, lookup: Lookup, files: _Files) -> None
         typer.echo(f"{rows:,} rows checked", err=True)
 
 
-async def _batches(
+async def _checked_blocks(
     settings: Settings, lookup: Lookup, layout: Layout, table: CsvReader
 ) -> AsyncIterator[Done]:
     """Check the rows of a table, on all cores where that is what bounds it."""
-    batches = batched(table.rows())
-    first = list(islice(batches, 2))
+    blocks = table.blocks()
+    first = list(islice(blocks, 2))
     if lookup is Lookup.SKIP and len(first) == 2:  # else it is done before others have started
-        for done in checked_by_processes(settings, layout, chain(first, batches)):
+        for done in checked_by_processes(settings, layout, chain(first, blocks)):
             yield done
         return
     validator = _validator(settings)
     await validator.start()
     try:
         checker = ListChecker(validator, layout, lookup)
-        async for done in checked_here(checker, chain(first, batches)):
+        async for done in checked_here(checker, chain(first, blocks)):
             yield done
     finally:
         await validator.close()

@@ -1,8 +1,8 @@
 """Checks lists of any size: read here, checked and written by as many processes as there are cores.
 
-Without DNS a list is bound by the processor: this process reads rows and writes finished text,
-the others do the rest, a batch at a time, in the order of the file. With DNS it is bound by the
-answers of name servers, which one process awaits for all batches under way.
+Without DNS a list is bound by the processor: this process reads lines and writes finished text,
+the others do the rest, a block at a time, in the order of the file. With DNS it is bound by the
+answers of name servers, which one process awaits for a block at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from io import StringIO
 from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
 from typing import Any, NamedTuple
@@ -28,11 +29,9 @@ from service.errors import InvalidArgument, StorageFault
 from service.settings import Settings
 from service.transfer import columns
 from service.transfer.countries import country_code
-from service.transfer.files import rows_text
+from service.transfer.files import Block, rows_of, rows_text
 
-BATCH_ROWS = 5_000  # a process is kept busy for some ten milliseconds
-BATCH_CHARS = 1 << 20  # fewer rows where cells are long: a batch ends with the row that exceeds it
-BATCHES_PER_PROCESS = 3  # under way: one at work, one waiting, one finished
+BLOCKS_PER_PROCESS = 3  # under way: one at work, one waiting, one finished
 WANTED = ("email", "phone", "country")
 ADDED = (
     "email_verdict", "email_reason", "email_normal",
@@ -43,7 +42,7 @@ Row = Sequence[str]
 
 
 class Done(NamedTuple):
-    """A batch that was checked: how many rows, and the text to write."""
+    """A block that was checked: how many rows, and the text to write."""
 
     rows: int
     text: bytes
@@ -81,23 +80,6 @@ class Layout:
         """The header that is written."""
         return (*(self.header[i] for i in self.kept), *ADDED)
 
-    def cells(self, rows: Sequence[Row], column: int) -> list[str]:
-        """Return a column of even rows, without outer blanks; empty if there is none."""
-        return [""] * len(rows) if column < 0 else [row[column].strip() for row in rows]
-
-    def even(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return rows with as many cells as the header has."""
-        size = len(self.header)
-        return [
-            row if len(row) == size else [*row[:size], *[""] * (size - len(row))] for row in rows
-        ]
-
-    def own(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return the cells that a list keeps of its own, of even rows."""
-        if len(self.kept) == len(self.header):
-            return rows
-        return [[row[i] for i in self.kept] for row in rows]
-
 
 def _wanted(header: str) -> str:
     """Return which of the wanted fields a header names, "" if none."""
@@ -117,94 +99,120 @@ def _place(
 
 
 class ListChecker:
-    """Checks batches of rows and writes them as text."""
+    """Checks blocks of rows.
+
+    Text is written with a delimiter after each cell; the last of a row's is taken away.
+    """
 
     def __init__(self, validator: Any, layout: Layout, lookup: Lookup) -> None:
         self._validator = validator
         self._layout = layout
         self._lookup = lookup
+        self._names = {
+            int(reason): self._text((VERDICTS[reason].name, reason.name)) for reason in Reason
+        }
+        self._kinds: dict[tuple[int, int], str] = {}  # of a region and a type
 
-    async def check(self, rows: Sequence[Row]) -> bytes:
+    async def check(self, block: Block) -> Done:
         """Return the rows as they are written: their own cells, then what was found."""
-        layout = self._layout
-        even = layout.even(rows)
-        emails, phones, countries = (
-            layout.cells(even, column) for column in (layout.email, layout.phone, layout.country)
-        )
+        rows, texts, beyond = self._rows(block)
+        found = zip(texts, await self._emails(rows), self._phones(rows), strict=True)
+        lines = ["".join(parts)[:-1] for parts in found]
+        for index, cells in beyond.items():
+            lines[index] += self._layout.delimiter + self._text(cells)[:-1]
+        lines.append("")
+        return Done(len(rows), "\n".join(lines).encode())
+
+    def _rows(self, block: Block) -> tuple[list[Row], list[str], dict[int, Row]]:
+        """Take a block apart.
+
+        Returns each row's cells, as many as the header has, the text of those that are kept, and
+        the cells beyond the header by row: those go last, or they would change columns.
+        """
+        layout, delimiter = self._layout, self._layout.delimiter
+        size, whole = len(layout.header), len(layout.kept) == len(layout.header)
+        rows: list[Row] = []
+        texts: list[str] = []
+        beyond: dict[int, Row] = {}
+        lines = StringIO(block.text, newline="")
+        for text, cells in rows_of(lines, delimiter, block.before):
+            if not any(cells):
+                continue
+            if len(cells) > size:
+                beyond[len(rows)] = cells[size:]
+            if not text or not whole or len(cells) != size:
+                cells = [*cells[:size], *[""] * (size - len(cells))]
+                texts.append(self._text([cells[i] for i in layout.kept]))
+            else:
+                texts.append(text + delimiter)
+            rows.append(cells)
+        return rows, texts, beyond
+
+    def _text(self, cells: Row) -> str:
+        return rows_text([(*cells, "")], self._layout.delimiter)[:-1] if cells else ""
+
+    async def _emails(self, rows: Sequence[Row]) -> list[str]:
+        """Return what is written of the rows' e-mails."""
+        delimiter, names, nothing = self._layout.delimiter, self._names, self._text(("", "", ""))
+        emails = _column(rows, self._layout.email)
         reasons, normals = await self._validator.judge_emails(emails, self._lookup)
-        calls = self._phones(phones, countries)
-        checked = [
-            [*own, *((*NAMES[reason], normal) if email else NO_EMAIL), *call]
-            for own, email, reason, normal, call in zip(
-                layout.own(even), emails, reasons, normals, calls, strict=True
-            )
-        ]
-        size = len(layout.header)
-        for index, row in enumerate(rows):
-            if len(row) > size:  # cells beyond the header go last, or they would change columns
-                checked[index] += row[size:]
-        return rows_text(checked, layout.delimiter).encode()
-
-    def _phones(self, values: Sequence[str], countries: Sequence[str]) -> list[Row]:
-        regions = [country_code(country) if country else "" for country in countries]
-        phones = parse(
-            Texts.of(values), region_ids(Texts.of(regions)), region_id(self._layout.region)
-        )
-        normals = phones.normals().strings()
-        kinds = zip(phones.reasons(), array("H", phones.regions()), phones.types(), strict=True)
         return [
-            (*NAMES[kind[0]], normal, REGIONS[kind[1]], TYPES[kind[2]]) if value else NO_PHONE
-            for value, normal, kind in zip(values, normals, kinds, strict=True)
+            nothing if not email
+            else names[reason] + self._text((normal,)) if delimiter in normal or '"' in normal
+            else names[reason] + normal + delimiter
+            for email, reason, normal in zip(emails, reasons, normals, strict=True)
+        ]  # fmt: skip
+
+    def _phones(self, rows: Sequence[Row]) -> list[str]:
+        """Return what is written of the rows' phones."""
+        delimiter, names, nothing = self._layout.delimiter, self._names, self._text(("",) * 5)
+        values, countries = (_column(rows, i) for i in (self._layout.phone, self._layout.country))
+        codes = {country: country_code(country) if country else "" for country in set(countries)}
+        regions = region_ids(Texts.of([codes[country] for country in countries]))
+        phones = parse(Texts.of(values), regions, region_id(self._layout.region))
+        normals = phones.normals().strings()
+        if delimiter in "+0123456789":
+            normals = [self._text((normal,))[:-1] for normal in normals]
+        kinds = list(zip(array("H", phones.regions()), phones.types(), strict=True))
+        for kind in set(kinds).difference(self._kinds):
+            self._kinds[kind] = self._text((REGIONS[kind[0]], TYPES[kind[1]]))
+        found = zip(values, phones.reasons(), normals, kinds, strict=True)
+        return [
+            names[reason] + normal + delimiter + self._kinds[kind] if value else nothing
+            for value, reason, normal, kind in found
         ]
 
 
-NO_EMAIL = ("", "", "")
-NO_PHONE = ("", "", "", "", "")
-NAMES: dict[int, tuple[str, str]] = {
-    int(reason): (VERDICTS[reason].name, reason.name) for reason in Reason
-}
 TYPES = ("", *(kind.name for kind in PhoneType))
 
 
-def batched(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield batches, bounded in rows and characters."""
-    batch: list[Row] = []
-    chars = 0
-    for row in rows:
-        batch.append(row)
-        chars += sum(map(len, row))
-        if len(batch) == BATCH_ROWS or chars >= BATCH_CHARS:
-            yield batch
-            batch, chars = [], 0
-    if batch:
-        yield batch
+def _column(rows: Sequence[Row], column: int) -> list[str]:
+    """Return a column without outer blanks; empty if there is none."""
+    return [""] * len(rows) if column < 0 else [row[column].strip() for row in rows]
 
 
-async def checked_here(checker: ListChecker, batches: Iterable[list[Row]]) -> AsyncIterator[Done]:
-    """Check batch after batch in this process."""
-    for batch in batches:
-        yield Done(len(batch), await checker.check(batch))
+async def checked_here(checker: ListChecker, blocks: Iterable[Block]) -> AsyncIterator[Done]:
+    """Check block after block in this process."""
+    for block in blocks:
+        yield await checker.check(block)
         await asyncio.sleep(0)  # where ^C is heard
 
 
 def checked_by_processes(
-    settings: Settings, layout: Layout, batches: Iterable[list[Row]]
+    settings: Settings, layout: Layout, blocks: Iterable[Block]
 ) -> Iterator[Done]:
-    """Check without DNS on all cores; the batches come in the order of the file."""
+    """Check without DNS on all cores; the blocks come in the order of the file."""
     count = os.cpu_count() or 1
-    under_way: deque[tuple[int, Future[bytes]]] = deque()
-    gc.disable()  # batches are many lists and no cycles: looking for them took a third of the time
+    under_way: deque[Future[Done]] = deque()
     # Spawned: a forked child would share this one's threads' locks.
     with ProcessPoolExecutor(count, get_context("spawn"), _begin, (settings, layout)) as pool:
         try:
-            for batch in batches:
-                if len(under_way) == count * BATCHES_PER_PROCESS:
-                    size, text = under_way.popleft()
-                    yield Done(size, text.result())
-                under_way.append((len(batch), _submit(pool, batch)))
+            for block in blocks:
+                if len(under_way) == count * BLOCKS_PER_PROCESS:
+                    yield under_way.popleft().result()
+                under_way.append(_submit(pool, block))
             while under_way:
-                size, text = under_way.popleft()
-                yield Done(size, text.result())
+                yield under_way.popleft().result()
         except BrokenProcessPool:
             raise StorageFault(
                 "A process of the check was killed; is there enough memory?"
@@ -212,8 +220,6 @@ def checked_by_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        finally:
-            gc.enable()
 
 
 _checker: ListChecker  # of a process of the pool
@@ -227,11 +233,11 @@ def _begin(settings: Settings, layout: Layout) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
     _checker = ListChecker(Validator(settings), layout, Lookup.SKIP)
-    gc.disable()  # see `checked_by_processes`
+    gc.disable()  # blocks are many lists and no cycles: looking for them took a third of the time
 
 
-def _submit(pool: ProcessPoolExecutor, batch: list[Row]) -> Future[bytes]:
-    """Hand over a batch; the first makes the processes.
+def _submit(pool: ProcessPoolExecutor, block: Block) -> Future[Done]:
+    """Hand over a block; the first makes the processes.
 
     ^C reaches all of them. They inherit that it is blocked, and this one, where it waits until
     they are made, ends them.
@@ -239,7 +245,7 @@ def _submit(pool: ProcessPoolExecutor, batch: list[Row]) -> Future[bytes]:
     resource_tracker.ensure_running()  # else it is started here, and unblocks
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(_check_batch, batch)
+        return pool.submit(_check_block, block)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -251,5 +257,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _check_batch(rows: list[Row]) -> bytes:
-    return asyncio.run(_checker.check(rows))
+def _check_block(block: Block) -> Done:
+    return asyncio.run(_checker.check(block))

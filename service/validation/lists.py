@@ -6,7 +6,7 @@ beside this module, whose headers name their source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -36,7 +36,6 @@ class DomainTraits:
     holds even where the domain takes mail.
     """
 
-    disposable: bool
     flags: tuple[Flag, ...]
     suggestion: str
     surely: bool
@@ -45,24 +44,30 @@ class DomainTraits:
 @lru_cache(maxsize=_DOMAINS_REMEMBERED)
 def traits(domain: str) -> DomainTraits:
     """Return the traits of a lower-case A-label domain."""
-    relay = _covers(_relays(), domain)
     flags = []
     if domain in _free_providers():
         flags.append(Flag.FREE_PROVIDER)
-    if relay:
+    if is_relay(domain):
         flags.append(Flag.PRIVACY_RELAY)
     suggestion, surely = _suggestion(domain)
+    return DomainTraits(tuple(flags), suggestion, surely)
+
+
+def is_disposable(domain: str) -> bool:
+    """Whether a lower-case A-label domain, or the one it is a part of, throws mail away."""
+    if not _covers(blocklist, domain):
+        return False
     # Some lists call relays disposable; their addresses reach a person for years.
-    disposable = not relay and (domain in blocklist or _registrable(domain) in blocklist)
-    return DomainTraits(disposable, tuple(flags), suggestion, surely)
+    listed = domain in blocklist or _registrable(domain) in blocklist
+    return listed and not is_relay(domain)
 
 
-def disposable_hosts(hosts: Iterable[str]) -> bool:
-    """Whether one of these mail servers belongs to a provider of throw-away addresses."""
-    return any(traits(host).disposable for host in hosts)
+def is_relay(domain: str) -> bool:
+    """Whether the domain, or one above it, forwards mail to an address that it hides."""
+    return _covers(_relays(), domain)
 
 
-def _covers(table: frozenset[str], domain: str) -> bool:
+def _covers(table: Collection[str], domain: str) -> bool:
     """Whether `domain` or a domain above it is in `table`."""
     while "." in domain:
         if domain in table:
@@ -77,7 +82,7 @@ def _registrable(domain: str) -> str:
 
 def _suggestion(domain: str) -> tuple[str, bool]:
     popular = _popular()
-    if domain in popular or domain in _free_providers() or _covers(_relays(), domain):
+    if domain in popular or domain in _free_providers() or is_relay(domain):
         return "", False
     slips = 1 if len(domain) <= _SHORT_CHARS else _SLIPS
     # OSA counts swapped neighbours ("gmial") as one edit.

@@ -29,7 +29,13 @@ from service.core.regions import region_fault
 from service.errors import InvalidArgument
 from service.settings import Settings
 from service.validation.domains import Domains, DomainStats
-from service.validation.lists import DISPOSABLE_SOURCE, disposable_hosts, role_names, traits
+from service.validation.lists import (
+    DISPOSABLE_SOURCE,
+    is_disposable,
+    is_relay,
+    role_names,
+    traits,
+)
 from service.validation.verdicts import DomainVerdict, now_us
 
 _SYNTAX_SOURCE: Final = f"email-validator {version('email-validator')}"
@@ -228,12 +234,9 @@ def _reason(domain: str, syntax: Reason, verdict: DomainVerdict | None, lookup: 
         return syntax
     if verdict is not None and verdict.reason in _DNS_INVALID:
         return verdict.reason
-    listed = traits(domain)
     # A domain of one's own at a throw-away provider throws away as well.
-    if listed.disposable or (
-        verdict is not None
-        and Flag.PRIVACY_RELAY not in listed.flags
-        and disposable_hosts(verdict.mx_hosts)
+    if is_disposable(domain) or (
+        verdict is not None and not is_relay(domain) and any(map(is_disposable, verdict.mx_hosts))
     ):
         return Reason.DISPOSABLE
     if syntax is Reason.UNUSUAL_SYNTAX:

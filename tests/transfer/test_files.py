@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import threading
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidArgument
+from service.transfer import files
 from service.transfer.files import (
     LINE_LIMIT_CHARS,
     CsvReader,
@@ -21,6 +23,7 @@ from service.transfer.files import (
     Source,
     private,
     records,
+    rows_of,
     rows_text,
     sniff,
     whole,
@@ -78,6 +81,61 @@ def test_a_quotation_mark_that_does_not_close_swallows_no_rows(tmp_path: Path) -
             _read(path)
     path.write_text('id,name\n1,a "b" c\n2,5"\n3,"a ""b"" c"\n')
     assert [row.cells[1] for row in _read(path)[1]] == ['a "b" c', '5"', 'a "b" c']
+
+
+def _lines(text: str) -> io.StringIO:
+    return io.StringIO(text, newline="")
+
+
+def _standard(text: str) -> list[list[str]] | None:
+    """Return the rows that `csv` reads, without empty ones; None where it refuses."""
+    try:
+        return [row for row in csv.reader(_lines(text), strict=True) if any(row)]
+    except csv.Error:
+        return None
+
+
+_TEXTS = st.lists(st.sampled_from(["a", "é,", ",", '"', '""', "\r\n", "\n", "\r", '"b, c",']))
+
+
+@given(_TEXTS.map("".join))
+def test_rows_are_those_of_the_standard_library(text: str) -> None:
+    try:
+        rows = list(rows_of(_lines(text), ","))
+    except InvalidArgument:
+        assert _standard(text) is None
+        return
+    assert [cells for _, cells in rows if any(cells)] == _standard(text)
+    assert all(not own or own.split(",") == cells for own, cells in rows)
+
+
+@given(_TEXTS.map("".join), st.integers(1, 3), st.integers(1, 9))
+def test_blocks_are_whole_rows(text: str, lines: int, chars: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "BLOCK_LINES", lines)
+        patched.setattr(files, "BLOCK_CHARS", chars)
+        try:
+            blocks = list(CsvReader(_lines("id\n" + text), delimiter=",").blocks())
+        except InvalidArgument:
+            assert _standard(text) is None
+            return
+    assert "".join(block.text for block in blocks) == text
+    before = 1
+    for block in blocks:
+        assert block.before == before
+        before += sum(1 for _ in _lines(block.text))
+    apart = [rows_of(_lines(block.text), ",", block.before) for block in blocks]
+    assert [cells for rows in apart for _, cells in rows if any(cells)] == _standard(text)
+    plain = [block for block in blocks if '"' not in block.text]
+    assert all(sum(1 for _ in _lines(block.text)) <= lines for block in plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [('a\nb\n"c', 3), ('"a\nb"\n\n"c\n', 4), ('x"y\n"z"z\n', 2), ('"', 1)]
+)
+def test_a_fault_names_the_line_where_its_row_begins(text: str, line: int) -> None:
+    with pytest.raises(InvalidArgument, match=f"Line {line + 7}:"):
+        list(rows_of(_lines(text), ",", 7))
 
 
 def test_a_source_knows_its_file_by_any_name(tmp_path: Path) -> None:
