@@ -160,6 +160,15 @@ class CsvReader:
             yield line
 
 
+def _fed(starts: list[str], given: Iterator[str]) -> Iterator[str]:
+    """Yield the lines of rows: the first of each from `starts`, the others from `given`.
+
+    No closure of `rows_of`: with the reader that would be a cycle, and these are many.
+    """
+    while (line := starts.pop() if starts else next(given, None)) is not None:
+        yield line
+
+
 def rows_of(
     lines: Iterable[str], delimiter: str, before: int = 0
 ) -> Iterator[tuple[str, list[str]]]:
@@ -169,15 +178,10 @@ def rows_of(
     time of a split. An empty line is a row with one empty cell at most.
     """
     taken = 0
-    starts: list[str] = []  # the line with which a quoted row begins
+    starts: list[str] = []  # the line with which a row begins
     given = iter(lines)
-
-    def fed() -> Iterator[str]:
-        while (line := starts.pop() if starts else next(given, None)) is not None:
-            yield line
-
     # Strict: a quotation mark that never closes would swallow rows up to the next one.
-    quoted = csv.reader(fed(), delimiter=delimiter, strict=True)
+    quoted = csv.reader(_fed(starts, given), delimiter=delimiter, strict=True)
     for line in given:
         if '"' not in line:
             taken += 1
