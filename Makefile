@@ -13,7 +13,7 @@ SOURCES := service demo benchmarks tests setup.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint bench proto clean
+.PHONY: help demo serve test nightly lint bench proto clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,18 @@ serve: $(BUILT) ## Serve on 127.0.0.1:7400 with data in ./namesake-data
 test: lint $(BUILT) ## Run everything that CI runs (installs knot and redis-server if missing)
 	@tests/services.sh
 	@$(BIN)/python -m pytest
+
+nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them; COUNT=100000 MINUTES=1 for less
+	@status=0; \
+	for part in agree_phones agree_emails; do \
+		echo "$$part:"; \
+		$(BIN)/python -m tests.core.$$part $(COUNT:%=--count %) || status=1; \
+	done; \
+	for part in fuzz_emails fuzz_phones fuzz_names; do \
+		echo "$$part:"; \
+		$(BIN)/python -m tests.fuzz.$$part $(MINUTES:%=--minutes %) || status=1; \
+	done; \
+	exit $$status
 
 lint: $(READY) $(BUF) ## Check style, types and protos
 	$(BIN)/ruff check $(SOURCES) proto

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import suppress
 from time import perf_counter
 
 import email_validator
@@ -22,7 +21,7 @@ from service.validation.lists import role_names
 from tests.core.agree_emails import BATCH, ROLES, differences, parser, said
 from tests.core.email_grammar import DENSE, Grammar
 from tests.core.oracle_emails import expected
-from tests.fuzz.fuzz_emails import read_corpus
+from tests.fuzz.harness import corpus_of, read_corpus, text_of
 
 SAMPLE = 100_000
 
@@ -101,10 +100,8 @@ def test_rfc_2142_names_are_the_same_in_any_case(name: str) -> None:
 
 
 def test_what_the_fuzzer_found_is_judged_as_by_the_library() -> None:
-    values = []
-    for raw in read_corpus():
-        with suppress(UnicodeDecodeError):
-            values.append(raw.decode("utf-8", "surrogatepass"))
+    texts = map(text_of, read_corpus(corpus_of("emails")))
+    values = [text for text in texts if text is not None]
     assert len(values) > 100
     assert differences(values) == []
 

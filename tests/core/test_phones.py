@@ -25,7 +25,8 @@ from service.core.model import PhoneType, Reason
 from tests.core import agree_phones, oracle_phones, phone_texts
 from tests.core.agree_phones import RECORD, differences
 from tests.core.phone_texts import Question
-from tests.fuzz.fuzz_phones import read_corpus
+from tests.fuzz import fuzz_phones
+from tests.fuzz.harness import corpus_of, read_corpus
 
 BATCHES = 40  # of 5,000 texts
 FORMATS = (
@@ -134,14 +135,11 @@ def test_generated_texts() -> None:
 
 def test_texts_that_a_fuzzer_kept() -> None:
     random = Random(1)
-    texts = []
-    for given in read_corpus():
-        try:
-            texts.append(given.decode("utf-8", "surrogatepass"))
-        except UnicodeDecodeError:
-            continue  # no `str` has these bytes
-    assert len(texts) > 100
-    assert_agreement([(text, random.choice(REGIONS)) for text in texts for _ in range(3)])
+    kept = map(fuzz_phones.question, read_corpus(corpus_of("phones")))
+    questions = [question for question in kept if question is not None]
+    assert len(questions) > 100
+    others = [(text, random.choice(REGIONS)) for text, _ in questions for _ in range(3)]
+    assert_agreement([*questions, *others])
 
 
 @pytest.mark.parametrize("size", range(248, 253))
