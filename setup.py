@@ -27,7 +27,10 @@ ROOT = Path(__file__).parent / "proto"
 
 COMPILED = [
     "service/cli/lists.py",
+    "service/core/_compare.pyx",
     "service/core/_emails.pyx",
+    "service/core/_features.pyx",
+    "service/core/_match.pyx",
     "service/core/_names.pyx",
     "service/core/_phones.pyx",
     "service/core/_text.pyx",

@@ -10,11 +10,11 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import emails, lists, names, phones, report, rpc, transfer
+from benchmarks import comparators, emails, lists, names, phones, report, rpc, transfer
 from benchmarks.processes import Others
 from benchmarks.report import Report
 
-NAMES = ("rpc", "transfer", "phones", "emails", "names", "lists")
+NAMES = ("rpc", "transfer", "phones", "emails", "names", "comparators", "lists")
 
 
 def main() -> None:
@@ -46,6 +46,9 @@ def _measure(name: str, *, quick: bool) -> Report:
             return emails.measure(emails.QUICK if quick else emails.FULL, console.print)
         if name == "lists":
             return lists.measure(folder, lists.QUICK if quick else lists.FULL, console.print)
+        if name == "comparators":
+            plan_of_pairs = comparators.QUICK if quick else comparators.FULL
+            return comparators.measure(plan_of_pairs, console.print)
         if name == "names":
             return names.measure(names.QUICK if quick else names.FULL, console.print)
         rows = transfer.QUICK if quick else transfer.FULL

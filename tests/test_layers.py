@@ -56,6 +56,8 @@ LIBRARIES: dict[str, set[str]] = {
     "aiodns": {"validation"},
     "pycares": {"validation"},
     "redis": {"validation"},
+    "pyarrow": {"transfer", "cli"},
+    "numpy": {"core", "transfer", "cli"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from service.cli import bulk, cards, checking, operating
+from service.cli import bulk, cards, checking, dedupe, operating
 
 app = typer.Typer(
     name="namesake",
@@ -41,6 +41,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "stats": operating.stats,
     "backup": operating.backup,
     "verify": operating.verify,
+    "dedupe": dedupe.dedupe,
+    "evaluate": dedupe.evaluate,
 }
 for name, command in _COMMANDS.items():
     app.command(name, help=_help(command))(command)

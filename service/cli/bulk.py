@@ -64,7 +64,7 @@ class DateOrder(StrEnum):
     MONTH_FIRST = "mdy"
 
 
-_DATE_ORDERS: dict[DateOrder | None, words.DateOrder] = {
+DATE_ORDERS: dict[DateOrder | None, words.DateOrder] = {
     None: "",
     DateOrder.DAY_FIRST: "dmy",
     DateOrder.MONTH_FIRST: "mdy",
@@ -136,7 +136,7 @@ def import_file(
         default_region=region,
         dry_run=dry_run,
     )
-    date_order = _DATE_ORDERS[dates]
+    date_order = DATE_ORDERS[dates]
     reading = (file_format, tuple(mapping or ()), delimiter, encoding, date_order)
     settings.job_id = job_id or _job_id(file, settings, reading)
     origin = Source(file)

@@ -1,7 +1,7 @@
 """Which column is which field, and what its cells say.
 
-Headers are recognised in English, German, French, Spanish and Russian; whoever calls may name
-the field of any column. A table that was exported is recognised whole.
+Headers are recognised in English, German, French, Spanish, Russian and Portuguese; whoever calls
+may name the field of any column. A table that was exported is recognised whole.
 """
 
 from __future__ import annotations
@@ -23,50 +23,63 @@ IGNORED = "-"
 
 # Field: headers that mean it, beside the field's own name.
 _HEADERS = {
-    "id": "customer id; client id; kundennummer; kunden id; номер клиента; id клиента",
-    "kind": "customer type; customer kind; type; kundentyp; тип",
+    "id": "customer id; client id; kundennummer; kunden id; номер клиента; id клиента; "
+    "id do cliente; codigo do cliente; rec id",
+    "kind": "customer type; customer kind; type; kundentyp; тип; tipo de cliente",
     "state": "customer state; archived state",
-    "title": "salutation; anrede; titel; civilite; tratamiento; обращение",
-    "first_name": "given name; forename; firstname; vorname; prenom; nombre; имя",
-    "middle_name": "middlename; patronymic; second name; zweiter vorname; отчество",
+    "title": "salutation; anrede; titel; civilite; tratamiento; обращение; tratamento",
+    "first_name": "given name; forename; firstname; vorname; prenom; nombre; имя; nome; "
+    "primeiro nome; nome proprio; fname",
+    "middle_name": "middlename; patronymic; second name; zweiter vorname; отчество; nome do meio; "
+    "segundo nome; segundo nombre",
     "last_name": "surname; family name; lastname; nachname; familienname; nom; nom de famille; "
-    "apellido; apellidos; фамилия",
+    "apellido; apellidos; фамилия; sobrenome; apelido; ultimo nome; nome de familia; lname",
     "full_name": "name; fullname; customer name; nom complet; nombre completo; vollstandiger name; "
-    "фио; полное имя",
+    "фио; полное имя; nome completo",
     "gender": "sex; geschlecht; sexe; sexo; genero; пол",
     "birth_date": "birthday; birthdate; date of birth; dob; geburtsdatum; geburtstag; "
-    "date de naissance; fecha de nacimiento; дата рождения; день рождения",
+    "date de naissance; fecha de nacimiento; дата рождения; день рождения; data de nascimento; "
+    "nascimento",
     "company_name": "company; organisation; organization; account name; employer; firma; "
-    "unternehmen; societe; entreprise; empresa; компания; организация",
+    "unternehmen; societe; entreprise; empresa; компания; организация; nome da empresa; "
+    "razao social; organizacao",
     "comment": "comments; note; notes; remark; bemerkung; notiz; kommentar; commentaire; "
-    "comentario; комментарий; примечание",
-    "stage": "status; lead status; phase; etapa; этап; стадия",
-    "owner": "responsible; account manager; betreuer; responsable; ответственный; менеджер",
+    "comentario; комментарий; примечание; observacao; observacoes",
+    "stage": "status; lead status; phase; etapa; этап; стадия; fase",
+    "owner": "responsible; account manager; betreuer; responsable; ответственный; менеджер; "
+    "responsavel",
     "email": "e mail; mail; email address; e mail address; emails; e mails; courriel; "
-    "adresse email; correo; correo electronico; e mail adresse; почта; электронная почта; емейл",
-    "work_email": "business email; email work; geschaftliche e mail; рабочая почта",
-    "home_email": "private email; personal email; email home; private e mail; личная почта",
+    "adresse email; correo; correo electronico; e mail adresse; почта; электронная почта; емейл; "
+    "correio eletronico; endereco de email; endereco de e mail",
+    "work_email": "business email; email work; geschaftliche e mail; рабочая почта; "
+    "email profissional; e mail profissional; email comercial; e mail comercial",
+    "home_email": "private email; personal email; email home; private e mail; личная почта; "
+    "email pessoal; e mail pessoal",
     "phone": "phone number; telephone; tel; phones; telephone number; telefon; telefonnummer; "
-    "rufnummer; numero de telephone; telefono; телефон; номер телефона",
+    "rufnummer; numero de telephone; telefono; телефон; номер телефона; telefone; "
+    "numero de telefone; fone",
     "mobile_phone": "mobile; mobile number; cell; cell phone; cellphone; handy; mobil; "
-    "mobiltelefon; portable; telephone portable; movil; celular; telefono movil; "
-    "мобильный; мобильный телефон; сотовый",
-    "home_phone": "private phone; telefon privat; festnetz; telephone fixe; fijo; домашний телефон",
+    "mobiltelefon; portable; telephone portable; movil; celular; telefono movil; мобильный; "
+    "мобильный телефон; сотовый; telemovel; telefone celular; telefone movel",
+    "home_phone": "private phone; telefon privat; festnetz; telephone fixe; fijo; "
+    "домашний телефон; telefone residencial; telefone fixo",
     "work_phone": "business phone; phone work; direct phone; telefon geschaftlich; "
-    "telephone professionnel; telefono trabajo; рабочий телефон",
-    "office_phone": "office; switchboard; zentrale; buro; bureau; oficina; офис",
+    "telephone professionnel; telefono trabajo; рабочий телефон; telefone comercial; "
+    "telefone profissional; telefone do trabalho",
+    "office_phone": "office; switchboard; zentrale; buro; bureau; oficina; офис; escritorio",
     "fax_phone": "fax; fax number; faxnummer; telefax; факс",
     "street": "address; street address; address line; strasse; straße; adresse; anschrift; rue; "
-    "direccion; calle; улица; адрес",
-    "city": "town; locality; ort; stadt; ville; ciudad; город",
+    "direccion; calle; улица; адрес; street number; house number; hausnummer; endereco; morada; "
+    "rua; logradouro",
+    "city": "town; locality; ort; stadt; ville; ciudad; город; suburb; cidade; localidade",
     "postcode": "zip; zip code; postal code; post code; plz; postleitzahl; code postal; "
-    "codigo postal; индекс; почтовый индекс",
+    "codigo postal; индекс; почтовый индекс; zipcode; cep",
     "area": "state province; province; region; administrative area; county; bundesland; "
-    "departement; provincia; область; регион",
+    "departement; provincia; область; регион; estado",
     "country": "country code; land; pays; pais; страна",
-    "tags": "tag; labels; label; schlagworte; etiquettes; etiquetas; теги; метки",
-    "sources": "source; lead source; quelle; origine; origen; fuente; источник",
-    "campaigns": "campaign; kampagne; campagne; campana; кампания",
+    "tags": "tag; labels; label; schlagworte; etiquettes; etiquetas; теги; метки; marcadores",
+    "sources": "source; lead source; quelle; origine; origen; fuente; источник; origem; fonte",
+    "campaigns": "campaign; kampagne; campagne; campana; кампания; campanha",
     "groups": "group; gruppe; groupe; grupo; группа",
     "do_not_email": "email opt out; no email",
     "do_not_call": "call opt out; no call; do not phone",
@@ -127,13 +140,15 @@ def recognise(header: str) -> str:
 
 def parse_overrides(options: Iterable[str], *, known: Callable[[str], bool]) -> dict[str, str]:
     """Read `COLUMN=FIELD` options; `known` says which fields there are."""
-    overrides = {}
+    overrides: dict[str, str] = {}
     for option in options:
         column, equals, field = option.rpartition("=")
         if not equals or not column:
             raise InvalidArgument(f"{option!r} is not COLUMN=FIELD", field="--map")
         if field != IGNORED and not known(field):
             raise InvalidArgument(f"There is no field {field!r}", field="--map")
+        if column.casefold() in map(str.casefold, overrides):
+            raise InvalidArgument(f"Column {column!r} is named twice", field="--map")
         overrides[column] = field
     return overrides
 
@@ -157,6 +172,37 @@ def fields_of(
     return tuple("" if field == IGNORED else field for field in found)
 
 
+def settled(fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the fields with the meaning that a full name has beside the others.
+
+    German and French lists head the last name with a bare "Name"; beside both names the full one
+    says nothing more.
+    """
+    if "full_name" not in fields or "first_name" not in fields:
+        return fields
+    meant = "" if "last_name" in fields else "last_name"
+    return tuple(meant if field == "full_name" else field for field in fields)
+
+
+def refuse_clashes(
+    header: Sequence[str],
+    fields: Sequence[str],
+    several: Callable[[str], bool] = _SEVERAL.__contains__,
+) -> None:
+    """Refuse a header that means nothing, or a field twice which is not one of `several`."""
+    if not any(fields):
+        raise InvalidArgument("No column is recognised; name them with --map COLUMN=FIELD")
+    seen: dict[str, str] = {}
+    for column, field in zip(header, fields, strict=True):
+        if field in seen and not several(field):
+            raise InvalidArgument(
+                f"Columns {seen[field]!r} and {column!r} both mean {field}; "
+                f"leave one out with --map '{column}={IGNORED}'"
+            )
+        if field:
+            seen[field] = column
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of one file, ready to read its rows."""
@@ -170,13 +216,8 @@ class Columns:
         cls, header: Sequence[str], options: Iterable[str] = (), date_order: DateOrder = ""
     ) -> Columns:
         """Recognise a header; `options` (`COLUMN=FIELD`) go before what is recognised."""
-        fields = fields_of(header, parse_overrides(options, known=is_field))
-        if "full_name" in fields and "first_name" in fields:
-            # German and French lists head the last name with a bare "Name"; beside both names
-            # the full one says nothing more.
-            meant = "" if "last_name" in fields else "last_name"
-            fields = tuple(meant if field == "full_name" else field for field in fields)
-        _refuse_clashes(header, fields)
+        fields = settled(fields_of(header, parse_overrides(options, known=is_field)))
+        refuse_clashes(header, fields)
         return cls(tuple(header), fields, date_order)
 
     @property
@@ -209,20 +250,6 @@ class Columns:
                 values[name] = known + value if isinstance(known, tuple) else value
         except ValueError as error:
             raise RowRefused(str(error), field=header) from None
-
-
-def _refuse_clashes(header: Sequence[str], fields: Sequence[str]) -> None:
-    if not any(fields):
-        raise InvalidArgument("No column is recognised; name them with --map COLUMN=FIELD")
-    seen: dict[str, str] = {}
-    for column, field in zip(header, fields, strict=True):
-        if field in seen and field not in _SEVERAL:
-            raise InvalidArgument(
-                f"Columns {seen[field]!r} and {column!r} both mean {field}; "
-                f"leave one out with --map '{column}={IGNORED}'"
-            )
-        if field:
-            seen[field] = column
 
 
 def _read(field: str, text: str, order: DateOrder) -> Iterable[tuple[str, Any]]:

@@ -1,0 +1,31 @@
+from collections.abc import Sequence
+from typing import Any
+
+from service.core._names import Names
+from service.core._text import Column
+
+POINTS: int
+EXTRAS: int
+TEXT_BYTES: int
+RARITY_UNITS: int
+
+class Packed:
+    count: int
+    nbytes: int
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int) -> bytes: ...
+    def hashes(self, out: Any) -> None: ...
+    def reorder(self, order: Any) -> None: ...
+
+def pack(
+    packed: Packed,
+    names: Names,
+    births: Any,
+    genders: Any,
+    emails: Sequence[Column],
+    phones: Sequence[Column],
+    places: Sequence[Column],
+    extras: Sequence[Column],
+    are_texts: bytes,
+) -> None: ...
+def weigh(packed: Packed) -> int: ...

@@ -1,0 +1,550 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, annotation_typing=False
+"""Packs what is compared of records: one run of bytes each, which the matching kernel reads in place.
+
+`pack` takes columns of folded texts and keys and gives `Packed`; `weigh` then counts how often each
+value occurs and writes how much it says that two records share it (`rarity`, eighths of a bit), the
+term frequencies of Splink and of Winkler (2000) before it.
+"""
+
+from libc.math cimport log2
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
+
+from service.core._names cimport (
+    FIRST, LAST, MIDDLE, PARTICLE, PATRONYMIC, ROLE, TOKENS, WORD_BYTES,
+    NameRecord, Names, TokenRecord,
+)
+from service.core._text cimport Column
+
+cdef enum:
+    VERSION = 1  # of the layout
+    MOST_NAMES = TOKENS * (WORD_BYTES + 1)
+    MOST_BYTES = 4096  # of one record's features: all parts at their longest need less
+
+
+cdef uint64_t hash_of(const void* text, Py_ssize_t size) noexcept nogil:
+    """FNV-1a, spread; never 0 but for nothing."""
+    cdef uint64_t value = 0xCBF29CE484222325ULL
+    cdef const uint8_t* at = <const uint8_t*>text
+    cdef Py_ssize_t i
+    if size == 0:
+        return 0
+    for i in range(size):
+        value = (value ^ at[i]) * 0x100000001B3ULL
+    return mixed(value, 0) | 1
+
+
+cdef uint64_t mixed(uint64_t one, uint64_t other) noexcept nogil:
+    """Spread two values over one (the finaliser of SplitMix64)."""
+    cdef uint64_t value = one ^ (other * 0x9E3779B97F4A7C15ULL)
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ULL
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EBULL
+    return value ^ (value >> 31)
+
+
+cdef class Packed:
+    """The features of records, in an order that may be changed."""
+
+    def __cinit__(self):
+        self._room, self._rows = 1 << 16, 256
+        self._data = <char*>malloc(self._room)
+        self._places = <int64_t*>malloc(self._rows * sizeof(int64_t))
+        if self._data == NULL or self._places == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self._data)
+        free(self._places)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, Py_ssize_t row):
+        """Return the bytes of one record's features."""
+        if not 0 <= row < self.count:
+            raise IndexError(row)
+        return (<const char*>features_at(self, row))[: features_at(self, row).size]
+
+    cdef char* _reserve(self, int64_t size, Py_ssize_t rows) except NULL nogil:
+        """Make room for so many bytes and rows more; return where the bytes go."""
+        cdef int64_t room = self._room
+        cdef Py_ssize_t slots = self._rows
+        cdef void* grown
+        while room < self.nbytes + size:
+            room += room >> 1
+        while slots < self.count + rows:
+            slots += slots >> 1
+        if room > self._room:
+            grown = realloc(self._data, room)
+            if grown == NULL:
+                with gil:
+                    raise MemoryError
+            self._data, self._room = <char*>grown, room
+        if slots > self._rows:
+            grown = realloc(self._places, slots * sizeof(int64_t))
+            if grown == NULL:
+                with gil:
+                    raise MemoryError
+            self._places, self._rows = <int64_t*>grown, slots
+        return self._data + self.nbytes
+
+    def hashes(self, uint64_t[::1] out):
+        """Write a hash of each record's features, which does not depend on the others."""
+        if out.shape[0] != self.count:
+            raise ValueError("one hash for each row")
+        cdef Py_ssize_t row
+        with nogil:
+            for row in range(self.count):
+                out[row] = hash_of(features_at(self, row), features_at(self, row).size)
+
+    def reorder(self, const int64_t[::1] order):
+        """Put the records into another order: `order` has the row that is to be at each place."""
+        if order.shape[0] != self.count:
+            raise ValueError("one place for each row")
+        cdef int64_t* places = <int64_t*>malloc(max(self.count, 1) * sizeof(int64_t))
+        cdef Py_ssize_t row
+        if places == NULL:
+            raise MemoryError
+        for row in range(self.count):
+            if not 0 <= order[row] < self.count:
+                free(places)
+                raise IndexError(order[row])
+            places[row] = self._places[order[row]]
+        free(self._places)
+        self._places, self._rows = places, max(self.count, 1)
+
+
+cdef struct _Text:
+    const char* start
+    int size
+
+
+cdef inline _Text _text(Column column, Py_ssize_t row) noexcept nogil:
+    cdef _Text text
+    text.start = column._bytes + column._offsets[row]
+    text.size = column._offsets[row + 1] - column._offsets[row]
+    return text
+
+
+cdef inline Span _put(char* to, int* used, _Text text, int most) noexcept nogil:
+    cdef Span span
+    span.at = used[0]
+    span.size = min(text.size, most)
+    memcpy(to + used[0], text.start, span.size)
+    used[0] += span.size
+    return span
+
+
+cdef uint64_t _number(_Text text) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int i
+    for i in range(text.size):
+        if b"0" <= text.start[i] <= b"9":
+            value = value * 10 + (<uint8_t>text.start[i] - 48)
+    return value
+
+
+cdef bint _is_named(_Text local, const NameRecord* name, const char* names) noexcept nogil:
+    """Tell whether the letters of a local part are those of the name, or its initials."""
+    cdef int i, at, letters = 0, covered = 0
+    cdef const char* word = names
+    for i in range(local.size):
+        letters += b"a" <= local.start[i] <= b"z"
+    for i in range(name.count):
+        if name.tokens[i].size >= 3:
+            for at in range(local.size - name.tokens[i].size + 1):
+                if memcmp(local.start + at, word, name.tokens[i].size) == 0:
+                    covered += name.tokens[i].size
+                    break
+        word += name.tokens[i].size + 1
+    return covered and covered + 2 >= letters
+
+
+cdef struct _Row:
+    _Text emails[POINTS]
+    _Text phones[POINTS]
+    _Text extras[EXTRAS]
+    int email_count, phone_count, extra_count
+    const uint8_t* is_text
+    _Text names, street, city, postcode, company
+    const NameRecord* record
+    uint32_t birth
+    uint8_t gender
+
+
+def pack(
+    Packed packed not None,
+    Names names not None,
+    const uint32_t[::1] births,
+    const uint8_t[::1] genders,
+    emails,
+    phones,
+    places,
+    extras,
+    bytes are_texts,
+):
+    """Add rows to `packed`: as many as there are names.
+
+    `emails` and `phones` are columns of match keys, "" where a record has no such; `places` are
+    street, city, postcode and company as folded words, the postcode without blanks; `extras` are
+    folded, and `are_texts` says by a byte each whether they may be similar. Raises ValueError where
+    columns differ in length or are too many.
+    """
+    cdef Py_ssize_t count = names.count, row
+    cdef int i
+    cdef _Row one
+    cdef list points = [*emails, *phones, *extras]
+    cdef Column street, city, postcode, company, column
+    street, city, postcode, company = places
+    if len(emails) > POINTS or len(phones) > POINTS or len(extras) > EXTRAS:
+        raise ValueError("too many columns")
+    if births.shape[0] != count or genders.shape[0] != count or len(are_texts) != len(extras):
+        raise ValueError("columns differ in length")
+    for column in [*points, *places]:
+        if column.count != count:
+            raise ValueError("columns differ in length")
+    one.email_count, one.phone_count, one.extra_count = len(emails), len(phones), len(extras)
+    one.is_text = <const uint8_t*><const char*>are_texts
+    packed._reserve(256 * count, count)
+    for row in range(count):
+        for i in range(one.email_count):
+            one.emails[i] = _text(<Column>points[i], row)
+        for i in range(one.phone_count):
+            one.phones[i] = _text(<Column>points[one.email_count + i], row)
+        for i in range(one.extra_count):
+            one.extras[i] = _text(<Column>points[one.email_count + one.phone_count + i], row)
+        one.names = _text(names.given, row)
+        one.street, one.city = _text(street, row), _text(city, row)
+        one.postcode, one.company = _text(postcode, row), _text(company, row)
+        one.record = &names.records[row]
+        one.birth, one.gender = births[row], genders[row]
+        _pack_row(&one, packed)
+
+
+cdef int _pack_row(const _Row* row, Packed packed) except -1:
+    cdef char* to = packed._reserve(MOST_BYTES, 1)
+    cdef Features* one = <Features*>to
+    cdef int used = _pack_head(row, to)
+    _pack_points(row, to, &used)
+    one.names = _put(to, &used, row.names, MOST_NAMES)
+    _pack_point_texts(row, to, &used)
+    one.street = _put(to, &used, row.street, TEXT_BYTES)
+    one.city = _put(to, &used, row.city, TEXT_BYTES)
+    one.postcode = _put(to, &used, row.postcode, TEXT_BYTES)
+    one.company = _put(to, &used, row.company, TEXT_BYTES)
+    one.number = _house_number(one, to)
+    one.street_hash = hash_of(to + one.street.at, one.street.size)
+    one.place_hash = hash_of(to + one.postcode.at, one.postcode.size)
+    if one.place_hash == 0:
+        one.place_hash = hash_of(to + one.city.at, one.city.size)
+    used = _aligned(to, used)
+    one.size = used
+    packed._places[packed.count] = packed.nbytes
+    packed.nbytes += used
+    packed.count += 1
+    return 0
+
+
+cdef inline int _aligned(char* to, int used) noexcept nogil:
+    """Write zeros up to the next place for whatever there may be."""
+    while used & 7:
+        to[used] = 0
+        used += 1
+    return used
+
+
+cdef int _pack_head(const _Row* row, char* to) noexcept nogil:
+    """Write the head and the name's record; return how many bytes they have."""
+    cdef Features* one = <Features*>to
+    cdef NameRecord* name
+    cdef int used = sizeof(Features), size
+    memset(to, 0, sizeof(Features))
+    one.version = VERSION
+    one.birth = row.birth
+    one.gender = row.gender
+    if one.gender == 0 and row.record.gender <= 2:
+        one.gender = row.record.gender
+    used = _aligned(to, used)
+    one.name = used
+    size = sizeof(NameRecord) - (TOKENS - row.record.count) * sizeof(TokenRecord)
+    memcpy(to + used, row.record, size)
+    name = <NameRecord*>(to + used)
+    used = _aligned(to, used + size)
+    one.points = used
+    _give_roles(name)
+    return used
+
+
+cdef void _give_roles(NameRecord* name) noexcept nogil:
+    """Take the first word of a whole name for the first name, the last one for the last."""
+    cdef int i, first = -1, last = -1
+    for i in range(name.count):
+        if name.tokens[i].flags & ROLE:
+            return
+        if not name.tokens[i].flags & (PARTICLE | PATRONYMIC):
+            if first < 0:
+                first = i
+            last = i
+    for i in range(name.count):
+        if name.tokens[i].flags & PARTICLE:
+            name.tokens[i].flags |= LAST
+        elif i == last:
+            name.tokens[i].flags |= LAST
+        elif i == first:
+            name.tokens[i].flags |= FIRST
+        else:
+            name.tokens[i].flags |= MIDDLE
+
+
+cdef void _pack_points(const _Row* row, char* to, int* used) noexcept nogil:
+    cdef Features* one = <Features*>to
+    cdef Email* email
+    cdef Phone* phone
+    cdef Extra* extra
+    cdef int i
+    for i in range(row.email_count):
+        if row.emails[i].size:
+            email = <Email*>(to + used[0])
+            memset(email, 0, sizeof(Email))
+            email.key = hash_of(row.emails[i].start, row.emails[i].size)
+            email.text.at = i  # which column it was, until the text has its place
+            used[0] += sizeof(Email)
+            one.emails += 1
+    for i in range(row.phone_count):
+        if row.phones[i].size:
+            phone = <Phone*>(to + used[0])
+            memset(phone, 0, sizeof(Phone))
+            phone.digits = _number(row.phones[i])
+            used[0] += sizeof(Phone)
+            one.phones += 1
+    one.extras = row.extra_count
+    for i in range(row.extra_count):
+        extra = <Extra*>(to + used[0])
+        memset(extra, 0, sizeof(Extra))
+        extra.hash = hash_of(row.extras[i].start, row.extras[i].size)
+        extra.is_text = row.is_text[i]
+        used[0] += sizeof(Extra)
+
+
+cdef void _pack_point_texts(const _Row* row, char* to, int* used) noexcept nogil:
+    cdef Features* one = <Features*>to
+    cdef Email* emails = <Email*>emails_of(one)
+    cdef Extra* extras = <Extra*>extras_of(one)
+    cdef const char* sign
+    cdef _Text local
+    cdef int i
+    for i in range(one.emails):
+        local = row.emails[emails[i].text.at]
+        sign = <const char*>memchr(local.start, b"@", local.size)
+        if sign != NULL:
+            local.size = sign - local.start
+        emails[i].local = hash_of(local.start, local.size)
+        if _is_named(local, row.record, row.names.start):
+            emails[i].flags |= NAMED
+        if _has_digits(local):
+            emails[i].flags |= NUMBERED
+        emails[i].text = _put(to, used, local, TEXT_BYTES)
+    for i in range(row.extra_count):
+        extras[i].text = _put(to, used, row.extras[i], TEXT_BYTES)
+
+
+cdef bint _has_digits(_Text text) noexcept nogil:
+    cdef int i
+    for i in range(text.size):
+        if b"0" <= text.start[i] <= b"9":
+            return True
+    return False
+
+
+cdef Span _house_number(const Features* one, const char* to) noexcept nogil:
+    """Return the first word of a street that begins with a digit."""
+    cdef Span span
+    cdef int i = one.street.at, end = one.street.at + one.street.size, start
+    span.at = one.street.at
+    span.size = 0
+    while i < end:
+        start = i
+        while i < end and to[i] != b" ":
+            i += 1
+        if b"0" <= to[start] <= b"9":
+            span.at = start
+            span.size = i - start
+            return span
+        i += 1
+    return span
+
+
+# Rarity
+
+cdef class _Counts:
+    """How often each hash occurs."""
+
+    cdef uint64_t* keys
+    cdef uint32_t* counts
+    cdef uint64_t mask
+
+    def __cinit__(self, Py_ssize_t expected):
+        cdef uint64_t slots = 1024
+        while slots < <uint64_t>(2 * expected):
+            slots *= 2
+        self.mask = slots - 1
+        self.keys = <uint64_t*>calloc(slots, sizeof(uint64_t))
+        self.counts = <uint32_t*>calloc(slots, sizeof(uint32_t))
+        if self.keys == NULL or self.counts == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.keys)
+        free(self.counts)
+
+    cdef inline uint64_t slot(self, uint64_t key) noexcept nogil:
+        cdef uint64_t at = (key * 0x9E3779B97F4A7C15ULL >> 20) & self.mask
+        while self.keys[at] and self.keys[at] != key:
+            at = (at + 1) & self.mask
+        return at
+
+    cdef inline void add(self, uint64_t key) noexcept nogil:
+        cdef uint64_t at
+        if key:
+            at = self.slot(key)
+            self.keys[at] = key
+            self.counts[at] += 1
+
+    cdef inline uint32_t count(self, uint64_t key) noexcept nogil:
+        return self.counts[self.slot(key)] if key else 0
+
+
+# How often a value is among records at large: of a first name, a last name, ... as R_FIRST goes on.
+cdef double[7] _USUAL = [0.004, 0.001, 5e-5, 1e-5, 5e-4, 0.01, 0.001]
+cdef enum:
+    USUAL_RECORDS = 1_000  # that what is usual counts for, beside the records at hand
+cdef double _USUAL_POINT = 1e-6  # of an e-mail or phone
+cdef double _USUAL_LOCAL = 1e-5  # of the local part of an e-mail
+cdef double _USUAL_EXTRA = 0.005
+
+
+cdef inline uint8_t _rarity(double total, uint32_t count, double usual) noexcept nogil:
+    """Return how many bits it says that another record has the value, of which there are `count`."""
+    cdef double share
+    if count == 0:
+        return 0
+    share = (count - 1 + USUAL_RECORDS * usual) / (total + USUAL_RECORDS)
+    return <uint8_t>min(max(-RARITY_UNITS * log2(share), 0.0), 255.0)
+
+
+cdef uint64_t token_hash(const Features* one, uint8_t role) noexcept nogil:
+    """Return the hash of the first token of a role, 0 if there is none."""
+    cdef const NameRecord* name = name_of(one)
+    cdef const unsigned char* word = text_of(one, one.names)
+    cdef int i
+    for i in range(name.count):
+        if name.tokens[i].flags & ROLE == role and not name.tokens[i].flags & PARTICLE:
+            return hash_of(word, name.tokens[i].size)
+        word += name.tokens[i].size + 1
+    return 0
+
+
+cdef inline uint64_t _value(const Features* one, int which) noexcept nogil:
+    if which == R_FIRST:
+        return token_hash(one, FIRST)
+    if which == R_LAST:
+        return token_hash(one, LAST)
+    if which == R_BIRTH:
+        return one.birth
+    if which == R_STREET:
+        return mixed(one.street_hash, one.place_hash) if one.street_hash else 0
+    if which == R_POSTCODE:
+        return hash_of(text_of(one, one.postcode), one.postcode.size)
+    if which == R_CITY:
+        return hash_of(text_of(one, one.city), one.city.size)
+    return hash_of(text_of(one, one.company), one.company.size)
+
+
+cpdef enum:  # of `weigh`
+    COMMON_DATE = 20_000  # days that birth dates spread over, about
+    DATE_EXCESS = 8  # so many times more often than that is no birth date but a placeholder
+    DATE_FEW = 20
+
+
+def weigh(Packed packed not None):
+    """Write the rarity of all values, and take away birth dates that are placeholders.
+
+    Returns how many dates were taken away.
+    """
+    cdef int which
+    cdef Py_ssize_t taken = 0
+    for which in range(R_COMPANY + 1):
+        counts = _Counts(packed.count)
+        taken += _weigh_values(packed, which, counts)
+    _weigh_points(packed)
+    for which in range(features_at(packed, 0).extras if packed.count else 0):
+        _weigh_extra(packed, which)
+    return taken
+
+
+cdef Py_ssize_t _weigh_values(Packed packed, int which, _Counts counts) noexcept nogil:
+    cdef Py_ssize_t row, present = 0, taken = 0
+    cdef Features* one
+    cdef uint64_t value
+    cdef double most
+    cdef uint32_t count
+    for row in range(packed.count):
+        value = _value(features_at(packed, row), which)
+        present += value != 0
+        counts.add(value)
+    most = DATE_FEW + DATE_EXCESS * <double>present / COMMON_DATE
+    for row in range(packed.count):
+        one = <Features*>features_at(packed, row)
+        count = counts.count(_value(one, which))
+        if which == R_BIRTH and count > most:
+            one.birth = 0
+            taken += 1
+            count = 0
+        one.rarities[which] = _rarity(present, count, _USUAL[which])
+    return taken
+
+
+cdef int _weigh_points(Packed packed) except -1:
+    cdef _Counts emails = _Counts(2 * packed.count)
+    cdef _Counts locals = _Counts(2 * packed.count)
+    cdef _Counts phones = _Counts(2 * packed.count)
+    cdef Py_ssize_t row
+    cdef Features* one
+    cdef Email* email
+    cdef Phone* phone
+    cdef int i
+    cdef Extra* extra
+    with nogil:
+        for row in range(packed.count):
+            one = <Features*>features_at(packed, row)
+            for i in range(one.emails):
+                emails.add(emails_of(one)[i].key)
+                locals.add(emails_of(one)[i].local)
+            for i in range(one.phones):
+                phones.add(phones_of(one)[i].digits)
+        for row in range(packed.count):
+            one = <Features*>features_at(packed, row)
+            for i in range(one.emails):
+                email = <Email*>emails_of(one) + i
+                email.rarity = _rarity(packed.count, emails.count(email.key), _USUAL_POINT)
+                email.local_rarity = _rarity(
+                    packed.count, locals.count(email.local), _USUAL_LOCAL
+                )
+            for i in range(one.phones):
+                phone = <Phone*>phones_of(one) + i
+                phone.rarity = _rarity(packed.count, phones.count(phone.digits), _USUAL_POINT)
+    return 0
+
+
+cdef int _weigh_extra(Packed packed, int which) except -1:
+    cdef _Counts counts = _Counts(packed.count)
+    cdef Py_ssize_t row
+    cdef Extra* extra
+    with nogil:
+        for row in range(packed.count):
+            counts.add(extras_of(features_at(packed, row))[which].hash)
+        for row in range(packed.count):
+            extra = <Extra*>extras_of(features_at(packed, row)) + which
+            extra.rarity = _rarity(packed.count, counts.count(extra.hash), _USUAL_EXTRA)
+    return 0

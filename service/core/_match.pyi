@@ -1,0 +1,79 @@
+from collections.abc import Sequence
+from typing import Any
+
+from service.core._features import Packed
+
+FIELDS: int
+LEVELS: int
+OTHERS: int
+F_FIRST: int
+F_LAST: int
+F_MIDDLE: int
+F_ORDER: int
+F_GENDER: int
+F_GENERATION: int
+F_BIRTH: int
+F_EMAIL: int
+F_PHONE: int
+F_STREET: int
+F_PLACE: int
+F_COMPANY: int
+F_EXTRA: int
+N_SAME: int
+B_SAME: int
+E_DIGITS: int
+E_NAMED: int
+E_LOCAL: int
+E_NEAR: int
+E_SAME: int
+P_NEAR: int
+P_SAME: int
+S_SAME: int
+L_CITY: int
+L_SAME: int
+C_SAME: int
+FAMILIES: tuple[tuple[int, int], ...]
+SECOND_KEYS: int
+
+class Weights:
+    def __init__(
+        self,
+        bits: Sequence[Sequence[Sequence[float]]],
+        rare: Sequence[Sequence[Sequence[int]]],
+        priors: Sequence[float],
+    ) -> None: ...
+
+class Blocks:
+    count: int
+    def __init__(self, packed: Packed) -> None: ...
+    def entries(self, first: int, width: int) -> bytes: ...
+    def forget(self, entries: Any, first: int, width: int) -> None: ...
+
+def vectors(packed: Packed, ones: Any, others: Any) -> tuple[bytes, bytes]: ...
+def weigh_pairs(packed: Packed, weights: Weights, ones: Any, others: Any, out: Any) -> None: ...
+def split(packed: Packed, entries: Any, which: int, out: Any) -> None: ...
+def compare_blocks(
+    packed: Packed,
+    blocks: Blocks,
+    weights: Weights | None,
+    entries: Any,
+    begin: int,
+    end: int,
+    first: int,
+    limit: int,
+    window: int,
+    keep: float,
+    sample: int,
+) -> tuple[bytes, bytes, bytes, bytes, int]: ...
+def cluster(
+    packed: Packed,
+    weights: Weights,
+    ones: Any,
+    others: Any,
+    scores: Any,
+    threshold: float,
+    low: float,
+    high: float,
+    needed: float,
+    most: int,
+) -> tuple[bytes, int]: ...
