@@ -418,7 +418,7 @@ cdef class _Counts:
 # How often a value is among records at large: of a first name, a last name, ... as R_FIRST goes on.
 cdef double[7] _USUAL = [0.004, 0.001, 5e-5, 1e-5, 5e-4, 0.01, 0.001]
 cdef enum:
-    USUAL_RECORDS = 1_000  # that what is usual counts for, beside the records at hand
+    USUAL_RECORDS = 100  # that what is usual counts for, beside the records at hand
 cdef double _USUAL_POINT = 1e-6  # of an e-mail or phone
 cdef double _USUAL_LOCAL = 1e-5  # of the local part of an e-mail
 cdef double _USUAL_EXTRA = 0.005

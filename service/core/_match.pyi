@@ -34,6 +34,27 @@ L_SAME: int
 C_SAME: int
 FAMILIES: tuple[tuple[int, int], ...]
 SECOND_KEYS: int
+ABSENT: int
+B_DAY_MONTH: int
+B_DIGIT: int
+B_SWAPPED: int
+B_TWO: int
+B_YEAR: int
+C_NEAR: int
+C_PART: int
+DIFFERENT: int
+L_NEAR: int
+L_PREFIX: int
+N_ALIAS: int
+N_INITIAL: int
+N_SIMILAR: int
+N_SOUND: int
+N_TYPO: int
+P_TAIL: int
+SAME: int
+S_NEAR: int
+S_NUMBER: int
+S_STREET: int
 
 class Weights:
     def __init__(

@@ -137,7 +137,7 @@ cdef inline int _token_level(const _Word* one, const _Word* other) noexcept nogi
     cdef const TokenRecord* b = other.token
     cdef int size = min(a.size, b.size), limit, found
     if a.size == b.size and memcmp(one.text, other.text, a.size) == 0:
-        return N_SAME if not a.flags & INITIAL and a.size > 1 else N_INITIAL
+        return N_SAME if not (a.flags | b.flags) & INITIAL and a.size > 1 else N_INITIAL
     if (a.flags | b.flags) & INITIAL or size == 1:
         return N_INITIAL if one.text[0] == other.text[0] else DIFFERENT
     if a.names and alike(a.names, b.names):
@@ -171,6 +171,7 @@ cdef inline int _best(const _Word* ones, int count, const _Word* others, int oth
 
 cdef inline int _last_level(const _Parts* a, const _Parts* b) noexcept nogil:
     cdef int i, j, level, best, worst = N_SAME, top = ABSENT
+    cdef int back[4]
     cdef const _Parts* few = a
     cdef const _Parts* many = b
     if a.lasts == 0 or b.lasts == 0:
@@ -179,14 +180,18 @@ cdef inline int _last_level(const _Parts* a, const _Parts* b) noexcept nogil:
         return _token_level(&a.last[0], &b.last[0])
     if a.lasts > b.lasts:
         few, many = b, a
+    memset(back, 0, sizeof(back))
     for i in range(few.lasts):
         best = ABSENT
         for j in range(many.lasts):
             level = _token_level(&few.last[i], &many.last[j])
             best = max(best, level)
+            back[j] = max(back[j], level)
         worst = min(worst, best)
         top = max(top, best)
     if few.lasts == many.lasts:
+        for j in range(many.lasts):  # a word may stand twice in one of both
+            worst = min(worst, back[j])
         return worst if worst >= N_TYPO else N_INITIAL if top >= N_TYPO else worst
     return N_INITIAL if top >= N_TYPO else top if top < N_INITIAL else N_SIMILAR
 
@@ -197,7 +202,9 @@ cdef inline void _compare_names(const Features* one, const Features* other, Vect
     _take_apart(one, &a)
     _take_apart(other, &b)
     first = _best(a.first, a.firsts, b.first, b.firsts)
-    if a.firsts > 1 and b.firsts > 1 and first >= N_ALIAS and not a.first[1].token.flags & INITIAL:
+    if a.firsts > 1 and b.firsts > 1 and first >= N_ALIAS and not (
+        (a.first[1].token.flags | b.first[1].token.flags) & INITIAL
+    ):
         if _token_level(&a.first[1], &b.first[1]) == DIFFERENT:
             first = N_SIMILAR
     last = _last_level(&a, &b)
@@ -216,7 +223,7 @@ cdef inline void _compare_names(const Features* one, const Features* other, Vect
                 max(crossed_first, crossed_last) >= N_TYPO
                 and min(crossed_first, crossed_last) >= N_SIMILAR and first + last <= 3
             ):
-                first, last = crossed_first, crossed_last
+                first, last = min(crossed_first, crossed_last), max(crossed_first, crossed_last)
                 to.levels[F_ORDER] = 2
     to.levels[F_FIRST] = first
     to.levels[F_LAST] = last
@@ -251,7 +258,7 @@ cdef inline void _compare_emails(const Features* one, const Features* other, Vec
                     level = E_DIGITS
             else:
                 level = DIFFERENT
-            if level > best:
+            if level > best or (level == best and this_rarity > rarity):
                 best, rarity = level, this_rarity
     to.levels[F_EMAIL] = best
     to.rarity[F_EMAIL] = rarity
@@ -282,13 +289,11 @@ cdef inline void _compare_phones(const Features* one, const Features* other, Vec
     for i in range(one.phones):
         for j in range(other.phones):
             if a[i].digits == b[j].digits:
-                to.rarity[F_PHONE] = a[i].rarity
+                to.rarity[F_PHONE] = max(to.rarity[F_PHONE], a[i].rarity)
                 best = P_SAME
-                break
-            level = _digits_level(a[i].digits, b[j].digits)
-            best = max(best, level)
-        if best == P_SAME:
-            break
+            elif best < P_SAME:
+                level = _digits_level(a[i].digits, b[j].digits)
+                best = max(best, level)
     to.levels[F_PHONE] = best
 
 
@@ -345,7 +350,7 @@ cdef inline void _compare_places(const Features* one, const Features* other, Vec
             ) == 0 else DIFFERENT
     elif one.city.size and other.city.size:
         level = L_CITY if same_city else DIFFERENT
-        if level == DIFFERENT and one.city.size >= 4 and edits(
+        if level == DIFFERENT and min(one.city.size, other.city.size) >= 4 and edits(
             text_of(one, one.city), one.city.size, text_of(other, other.city), other.city.size, 1
         ) <= 1:
             level = L_CITY
@@ -361,7 +366,7 @@ cdef inline void _compare_streets(const Features* one, const Features* other, Ve
     if one.street.size and other.street.size:
         if one.street_hash == other.street_hash:
             level = S_SAME
-            to.rarity[F_STREET] = one.rarities[R_STREET]
+            to.rarity[F_STREET] = min(one.rarities[R_STREET], other.rarities[R_STREET])
             if to.levels[F_PLACE] == L_SAME:
                 to.rarity[F_STREET] -= min(to.rarity[F_STREET], one.rarities[R_POSTCODE])
         else:
@@ -498,8 +503,20 @@ cdef class Weights:
         return least
 
 
+cdef int _check(Packed packed, const uint32_t[::1] ones, const uint32_t[::1] others) except -1:
+    """Refuse pairs of rows that there are not."""
+    cdef Py_ssize_t i
+    if others.shape[0] != ones.shape[0]:
+        raise ValueError("as many rows on both sides")
+    for i in range(ones.shape[0]):
+        if max(ones[i], others[i]) >= packed.count:
+            raise IndexError(max(ones[i], others[i]))
+    return 0
+
+
 def vectors(Packed packed not None, const uint32_t[::1] ones, const uint32_t[::1] others):
     """Return the levels and rarities of pairs of rows: bytes, FIELDS a pair each."""
+    _check(packed, ones, others)
     cdef Py_ssize_t count = ones.shape[0], i
     levels = PyBytes_FromStringAndSize(NULL, count * FIELDS)
     rarities = PyBytes_FromStringAndSize(NULL, count * FIELDS)
@@ -516,6 +533,9 @@ def vectors(Packed packed not None, const uint32_t[::1] ones, const uint32_t[::1
 
 def weigh_pairs(Packed packed not None, Weights weights not None, const uint32_t[::1] ones, const uint32_t[::1] others, float[::1] out):
     """Write the match weight of pairs."""
+    _check(packed, ones, others)
+    if out.shape[0] != ones.shape[0]:
+        raise ValueError("one place for each pair")
     cdef Py_ssize_t i
     cdef Vector vector
     with nogil:
@@ -632,6 +652,14 @@ cdef void _keys_of(const Features* one, uint32_t* keys) noexcept nogil:
         keys[KEY_PHONE_TAIL] = _short(phones_of(one)[0].digits % 100_000, last, 14)
 
 
+cdef uint32_t _most_row(const uint64_t[::1] entries) noexcept nogil:
+    cdef uint32_t most = 0
+    cdef Py_ssize_t i
+    for i in range(entries.shape[0]):
+        most = max(most, <uint32_t>entries[i])
+    return most
+
+
 cdef class Blocks:
     """Blocking keys of records: KEYS of 32 bits each, 0 for none."""
 
@@ -669,6 +697,8 @@ cdef class Blocks:
 
     def forget(self, const uint64_t[::1] entries, int first, int width):
         """Take back keys: their blocks were too large, and did not give all of their pairs."""
+        if entries.shape[0] and _most_row(entries) >= self.count:
+            raise IndexError(_most_row(entries))
         cdef Py_ssize_t i
         cdef int j
         cdef uint32_t* keys
@@ -706,6 +736,8 @@ def split(Packed packed not None, const uint64_t[::1] entries, int which, uint64
     """Write the entries of large blocks anew, under keys of the old and one of SECOND_KEYS values."""
     if out.shape[0] != entries.shape[0]:
         raise ValueError("one place for each entry")
+    if entries.shape[0] and _most_row(entries) >= packed.count:
+        raise IndexError(_most_row(entries))
     cdef Py_ssize_t i
     cdef const Features* one
     cdef uint64_t value, row
@@ -744,6 +776,10 @@ def compare_blocks(
     A run longer than `limit` is compared within `window`, or left out if that is 0.
     Returns (ones, others, weights, vectors, compared).
     """
+    if not 0 <= begin <= end <= entries.shape[0] or blocks.count != packed.count or sample == 0:
+        raise ValueError("no such entries")
+    if entries.shape[0] and _most_row(entries) >= packed.count:
+        raise IndexError(_most_row(entries))
     cdef _Found found
     cdef Py_ssize_t at = begin, stop, i, j, total = entries.shape[0], last
     cdef uint64_t key
@@ -846,8 +882,12 @@ def cluster(
 ):
     """Join the pairs, best first, where what is known between the two groups supports it.
 
-    Returns the label of each row: the least row of its group.
+    Returns the label of each row, the least row of its group, as uint32; and how many joins were
+    refused.
     """
+    _check(packed, ones, others)
+    if scores.shape[0] != ones.shape[0]:
+        raise ValueError("one weight for each pair")
     cdef Py_ssize_t count = packed.count, i, refused = 0
     labels = PyBytes_FromStringAndSize(NULL, count * 4)
     cdef uint32_t* label = <uint32_t*><char*>labels

@@ -24,6 +24,7 @@ from service.core import _match
 from service.core._features import Packed, weigh
 from service.core._match import FIELDS, Blocks, Weights
 from service.core.match import Model, Sample, train
+from service.errors import InvalidArgument
 
 BLOCK_LIMIT: Final = 60  # records of which all pairs are compared: 1,770
 WINDOW: Final = 8  # neighbours that are compared in what is left of a block after it was split
@@ -82,6 +83,8 @@ def link(
     records are taken for one person. `ties` tells records of equal content apart, by a hash of
     their ids say, where clusters have to be the same in any order of the rows.
     """
+    if not 0.0 < threshold < 1.0:
+        raise InvalidArgument("is above 0 and below 1", field="threshold")
     counts = Counts(records=len(packed), placeholder_dates=weigh(packed))
     order = _put_in_order(packed, ties)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -212,9 +212,9 @@ class Model:
             for field, name in enumerate(NAMES):
                 for number, level in enumerate(DEFAULTS[name], 1):
                     for i, c in enumerate(CLASSES):
-                        tables[i, field, number] = given["fields"][name][level[0]][c]
-            shares = np.array([given["shares"][c] for c in CLASSES], float)
-        except (ValueError, TypeError, AttributeError) as error:
+                        tables[i, field, number] = _number(given["fields"][name][level[0]][c])
+            shares = np.array([_number(given["shares"][c]) for c in CLASSES])
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArgument(f"Not a model: {type(error).__name__}") from None
         except KeyError as error:
             raise InvalidArgument(f"Not a model: {error} is missing") from None
@@ -266,6 +266,12 @@ def train(
         if change < _STILL:
             break
     return Model(tables, shares)
+
+
+def _number(given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError("not a number")
+    return float(given)
 
 
 def _default(place: int) -> Floats:
