@@ -56,6 +56,7 @@ _FILES = (
     transfer_service_pb2,
     validation_service_pb2,
 )
+ENDING = (signal.SIGTERM, signal.SIGINT)
 SERVICES = tuple(
     service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
@@ -192,7 +193,7 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_fault)
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in ENDING:
         loop.add_signal_handler(name, stop.set)
     worker = Worker(settings, configs)
     try:
@@ -203,6 +204,10 @@ async def serve(
         log.info("draining", worker=number)
     finally:
         await worker.stop()
+        # Everything is written: a second signal is not to spoil the exit status.
+        for name in ENDING:
+            loop.remove_signal_handler(name)
+            signal.signal(name, signal.SIG_IGN)
     log.info("stopped", worker=number)
     return 0
 

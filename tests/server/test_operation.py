@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -406,6 +407,18 @@ def test_verification_tells_its_progress(client: Client) -> None:
 
 
 # The end
+
+
+def test_impatience_does_not_spoil_the_exit_status(start_server: StartServer) -> None:
+    """Signals on end, up to the last moment of the process."""
+    for _ in range(3):
+        server = start_server()
+        process = server.process
+        assert process is not None
+        while process.poll() is None:
+            process.terminate()
+            time.sleep(0.001)
+        assert process.returncode == 0
 
 
 def test_a_drain_keeps_what_was_acknowledged(start_server: StartServer) -> None:
