@@ -72,8 +72,8 @@ def dedupe(
                 records.read(table, mapping or ())
         if untrained:
             given = Model.default(len(records.packed))
-        linked = linked_by(records, given, threshold)
         names = records.names()
+        linked = linked_by(records, names, given, threshold)
         with whole(output) as stream:
             writer = CsvWriter(stream, HEADER)
             for row in zip(names, cluster_names(names, linked.labels), strict=True):

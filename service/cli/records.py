@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -144,8 +145,12 @@ def _forewarn(table: Table, block: Block) -> None:
         typer.echo(f"about {rows:,} records; {needed / 1e9:.1f} GB of memory", err=True)
 
 
-def linked_by(records: Records, model: Model | None, threshold: float) -> Linked:
+def linked_by(
+    records: Records, names: Sequence[str], model: Model | None, threshold: float
+) -> Linked:
     """Find who is who, and show how far that is."""
+    # Records of equal content are told apart by name, so that the order of rows decides nothing.
+    ties = np.fromiter((crc32(name.encode()) for name in names), np.uint64, len(names))
     with show.progress("matching", "steps") as bar:
         task = bar.add_task("", total=3, done=0)
         steps = ("learning", "comparing", "clustering")
@@ -153,7 +158,7 @@ def linked_by(records: Records, model: Model | None, threshold: float) -> Linked
         def tell(what: str, share: float) -> None:
             bar.update(task, completed=steps.index(what) + share, done=steps.index(what))
 
-        return link(records.packed, model=model, threshold=threshold, tell=tell)
+        return link(records.packed, model=model, threshold=threshold, ties=ties, tell=tell)
 
 
 def write_pairs(path: str, names: Sequence[str], linked: Linked) -> None:

@@ -2,7 +2,7 @@
 """Compares packed features, a pair at a time, without the GIL: levels, weights, blocks, clusters."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -51,8 +51,7 @@ cpdef enum:  # levels of names
 cpdef enum:
     SAME = 2  # gender, generation, order straight=1 swapped=2
 
-cpdef enum:  # birth dates: those of _compare
-
+cpdef enum:  # birth dates
     B_YEAR = 2
     B_DAY_MONTH = 3
     B_TWO = 4
@@ -387,9 +386,16 @@ cdef inline void _compare_streets(const Features* one, const Features* other, Ve
     to.levels[F_STREET] = level
 
 
+cdef inline int _words_level(
+    const Features* one, Span a, const Features* other, Span b
+) noexcept nogil:
+    """Compare texts that are not the same."""
+    cdef double alike_by = words(text_of(one, a), a.size, text_of(other, b), b.size)
+    return C_NEAR if alike_by >= 0.8 else C_PART if alike_by >= 0.5 else DIFFERENT
+
+
 cdef inline void _compare_companies(const Features* one, const Features* other, Vector* to) noexcept nogil:
     cdef int level = ABSENT
-    cdef float alike_by
     if one.company.size and other.company.size:
         if one.company.size == other.company.size and memcmp(
             text_of(one, one.company), text_of(other, other.company), one.company.size
@@ -397,10 +403,7 @@ cdef inline void _compare_companies(const Features* one, const Features* other, 
             level = C_SAME
             to.rarity[F_COMPANY] = one.rarities[R_COMPANY]
         else:
-            alike_by = words(
-                text_of(one, one.company), one.company.size, text_of(other, other.company), other.company.size
-            )
-            level = C_NEAR if alike_by >= 0.8 else C_PART if alike_by >= 0.5 else DIFFERENT
+            level = _words_level(one, one.company, other, other.company)
     to.levels[F_COMPANY] = level
 
 
@@ -457,17 +460,13 @@ cdef inline void _compare_extras(
 ) noexcept nogil:
     cdef const Extra* a = extras_of(one) + which
     cdef const Extra* b = extras_of(other) + which
-    cdef double alike_by
     cdef int level = ABSENT
     if a.hash and b.hash:
         if a.hash == b.hash:
             level = C_SAME
             to.rarity[F_EXTRA + which] = a.rarity
         elif a.is_text:
-            alike_by = words(
-                text_of(one, a.text), a.text.size, text_of(other, b.text), b.text.size
-            )
-            level = C_NEAR if alike_by >= 0.8 else C_PART if alike_by >= 0.5 else DIFFERENT
+            level = _words_level(one, a.text, other, b.text)
         else:
             level = DIFFERENT
     to.levels[F_EXTRA + which] = level

@@ -85,8 +85,8 @@ def link(
     """
     if not 0.0 < threshold < 1.0:
         raise InvalidArgument("is above 0 and below 1", field="threshold")
-    counts = Counts(records=len(packed), placeholder_dates=weigh(packed))
     order = _put_in_order(packed, ties)
+    counts = Counts(records=len(packed), placeholder_dates=weigh(packed))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         run = _Run(packed, pool, counts, tell)
         learnt = model or _learn(run)

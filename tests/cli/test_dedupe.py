@@ -98,6 +98,19 @@ def test_a_refusal_is_precise_and_leaves_no_file(
     assert not output.exists()
 
 
+def test_the_order_of_rows_decides_nothing(offline: Namesake, tmp_path: Path) -> None:
+    """Not even between records that say the same."""
+    people, turned, truth = (tmp_path / name for name in ("a.csv", "b.csv", "truth.csv"))
+    write(WORLDS["dirty"], 2_000, 3, people, truth)
+    header, *rows = people.read_text().splitlines()
+    rows += [f"again-{number},{row.partition(',')[2]}" for number, row in enumerate(rows[::7])]
+    people.write_text("\n".join([header, *rows]) + "\n")
+    turned.write_text("\n".join([header, *rows[::-1]]) + "\n")
+    one, other = (offline("dedupe", str(path), "--output", "-").out for path in (people, turned))
+    assert _clusters(one) == _clusters(other)
+    assert len(_clusters(one)) == len(rows)
+
+
 def test_an_empty_list_has_no_clusters(offline: Namesake, tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
     source.write_text("id,email\n")

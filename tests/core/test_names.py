@@ -517,3 +517,9 @@ def test_inputs_of_the_fuzzer_are_taken_apart_as_the_oracle_does() -> None:
     kept = read_corpus(corpus_of("names"))
     assert len(kept) > 20
     assert [found for found in map(fuzz_names.difference, kept) if found] == []
+
+
+def test_other_texts_are_folded_as_names_are_but_keep_all_words() -> None:
+    texts = ["Große Straße 12a", "Dr. Who Jr. GmbH & Co.", "ул. Ленина, 5", "", "Cafe\u0301"]
+    folded = kernel.fold(Texts.of(texts)).strings()
+    assert folded == ["grosse strasse 12a", "dr who jr gmbh co", "ul lenina 5", "", "cafe"]
