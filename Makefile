@@ -44,7 +44,7 @@ lint: $(READY) $(BUF) ## Check style, types and protos
 	$(BIN)/ruff check $(SOURCES) proto
 	$(BIN)/ruff format --check $(SOURCES) proto
 	$(BIN)/mypy
-	$(BUF) lint proto
+	$(BUF) lint build/protos.binpb --config proto/buf.yaml --path namesake
 
 bench: $(BUILT) ## Measure, print ratios and write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks

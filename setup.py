@@ -11,10 +11,13 @@ against an older build.
 
 from __future__ import annotations
 
+import importlib
 import importlib.resources
 import os
 import runpy
+import shutil
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +27,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent / "proto"
+DESCRIPTORS = Path(__file__).parent / "build" / "protos.binpb"
 
 COMPILED = [
     "service/cli/lists.py",
@@ -78,7 +82,12 @@ class BuildProto(Step):
 
         well_known = importlib.resources.files("grpc_tools") / "_proto"
         protos = [str(path) for path in sorted(ROOT.glob("namesake/v1/*.proto"))]
+        DESCRIPTORS.parent.mkdir(exist_ok=True)
         outputs = (
+            # What buf lints: it finds no packages of Python's to import from.
+            f"--descriptor_set_out={DESCRIPTORS}",
+            "--include_imports",
+            "--include_source_info",
             f"--python_out={ROOT}",
             f"--grpc_python_out={ROOT}",
             f"--mypy_out=quiet:{ROOT}",
@@ -86,8 +95,25 @@ class BuildProto(Step):
         )
         # The mypy plugins are commands of the environment that runs this, on its PATH or not.
         os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
-        if protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *outputs, *protos]):
-            raise SystemExit("protoc failed")
+        with tempfile.TemporaryDirectory() as temporary:
+            common = _common_protos(Path(temporary))
+            paths = [f"-I{path}" for path in (ROOT, well_known, *common)]
+            if protoc.main(["protoc", *paths, *outputs, *protos]):
+                raise SystemExit("protoc failed")
+
+
+def _common_protos(folder: Path) -> tuple[Path, Path]:
+    """Return where google/longrunning/operations.proto is, and what it imports.
+
+    The package that carries it calls the file operations_proto.proto, but describes it by its own
+    name.
+    """
+    (package,) = importlib.import_module("google.longrunning").__path__
+    (folder / "google/longrunning").mkdir(parents=True)
+    shutil.copy(
+        Path(package) / "operations_proto.proto", folder / "google/longrunning/operations.proto"
+    )
+    return folder, Path(package).parent.parent
 
 
 class BuildTables(Step):
