@@ -37,6 +37,7 @@ COMPILED = [
     "service/core/_match.pyx",
     "service/core/_names.pyx",
     "service/core/_phones.pyx",
+    "service/core/_probe.pyx",
     "service/core/_text.pyx",
     "service/core/_wire.pyx",
     "service/core/model.py",

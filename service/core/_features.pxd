@@ -103,3 +103,5 @@ cdef inline const Extra* extras_of(const Features* one) noexcept nogil:
 
 cdef uint64_t hash_of(const void* text, Py_ssize_t size) noexcept nogil
 cdef uint64_t mixed(uint64_t one, uint64_t other) noexcept nogil
+cdef uint64_t value_of(const Features* one, int which) noexcept nogil
+cdef const Features* check(bytes features) except NULL

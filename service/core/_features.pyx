@@ -17,8 +17,10 @@ from service.core._names cimport (
 )
 from service.core._text cimport Column
 
-cdef enum:
+cpdef enum:
     VERSION = 1  # of the layout
+
+cdef enum:
     MOST_NAMES = TOKENS * (WORD_BYTES + 1)
     MOST_BYTES = 4096  # of one record's features: all parts at their longest need less
 
@@ -41,6 +43,16 @@ cdef uint64_t mixed(uint64_t one, uint64_t other) noexcept nogil:
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ULL
     value = (value ^ (value >> 27)) * 0x94D049BB133111EBULL
     return value ^ (value >> 31)
+
+
+cdef const Features* check(bytes features) except NULL:
+    """Return the features that bytes are; ValueError where they are of another layout or cut."""
+    cdef const Features* one = <const Features*><const char*>features
+    if len(features) < <Py_ssize_t>sizeof(Features) or one.size != len(features):
+        raise ValueError("not the features of a record")
+    if one.version != VERSION:
+        raise ValueError("features of another release")
+    return one
 
 
 cdef class Packed:
@@ -88,6 +100,15 @@ cdef class Packed:
                     raise MemoryError
             self._places, self._rows = <int64_t*>grown, slots
         return self._data + self.nbytes
+
+    def add(self, bytes features not None):
+        """Add a record: its features as `__getitem__` gave them, of this layout."""
+        cdef Py_ssize_t size = len(features)
+        check(features)
+        memcpy(self._reserve(size, 1), <const char*>features, size)
+        self._places[self.count] = self.nbytes
+        self.nbytes += size
+        self.count += 1
 
     def hashes(self, uint64_t[::1] out):
         """Write a hash of each record's features, which does not depend on the others."""
@@ -433,6 +454,19 @@ cdef inline uint8_t _rarity(double total, uint32_t count, double usual) noexcept
     return <uint8_t>min(max(-RARITY_UNITS * log2(share), 0.0), 255.0)
 
 
+def rarity_of(int which, double records, uint32_t count):
+    """Return the rarity of a value which `count` of the records have that have any.
+
+    `which` is R_FIRST and so on; behind them e-mails, their local parts and phones.
+    """
+    cdef double usual
+    if which <= R_COMPANY:
+        usual = _USUAL[which]
+    else:
+        usual = _USUAL_LOCAL if which == R_COMPANY + 2 else _USUAL_POINT
+    return _rarity(records, count, usual)
+
+
 cdef uint64_t token_hash(const Features* one, uint8_t role) noexcept nogil:
     """Return the hash of the first token of a role, 0 if there is none."""
     cdef const NameRecord* name = name_of(one)
@@ -445,7 +479,8 @@ cdef uint64_t token_hash(const Features* one, uint8_t role) noexcept nogil:
     return 0
 
 
-cdef inline uint64_t _value(const Features* one, int which) noexcept nogil:
+cdef uint64_t value_of(const Features* one, int which) noexcept nogil:
+    """Return a hash of the value of a kind, R_FIRST and so on, 0 if there is none."""
     if which == R_FIRST:
         return token_hash(one, FIRST)
     if which == R_LAST:
@@ -490,13 +525,13 @@ cdef Py_ssize_t _weigh_values(Packed packed, int which, _Counts counts) noexcept
     cdef double most
     cdef uint32_t count
     for row in range(packed.count):
-        value = _value(features_at(packed, row), which)
+        value = value_of(features_at(packed, row), which)
         present += value != 0
         counts.add(value)
     most = DATE_FEW + DATE_EXCESS * <double>present / COMMON_DATE
     for row in range(packed.count):
         one = <Features*>features_at(packed, row)
-        count = counts.count(_value(one, which))
+        count = counts.count(value_of(one, which))
         if which == R_BIRTH and count > most:
             one.birth = 0
             taken += 1

@@ -98,3 +98,6 @@ def cluster(
     needed: float,
     most: int,
 ) -> tuple[bytes, int]: ...
+def compare_with(
+    probe: bytes, candidates: Sequence[bytes], weights: Weights
+) -> tuple[Sequence[float], bytes, bytes]: ...

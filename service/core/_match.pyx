@@ -5,11 +5,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from array import array
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from service.core._features cimport (
     NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET, RARITY_UNITS,
-    NUMBERED, Email, Extra, Features, Packed, Phone, Span, features_at,
+    NUMBERED, Email, Extra, Features, Packed, Phone, Span, check, features_at,
     emails_of, extras_of, hash_of, mixed, name_of, phones_of, text_of,
 )
 from service.core._names cimport FIRST, INITIAL, LAST, MIDDLE, PARTICLE, ROLE, NameRecord, TokenRecord, alike
@@ -951,3 +953,40 @@ cdef bint _supported(
         x = next_of[x]
         met += 1
     return total / n >= needed
+
+
+# One record against a few
+
+cdef enum:
+    ROOM = 512  # words: room for the features of one record
+
+
+def compare_with(bytes probe not None, candidates, Weights weights not None):
+    """Compare a weighed probe with each of some records' features, which are not weighed.
+
+    Returns their match weights, and the levels and rarities as `vectors` does.
+    """
+    cdef const Features* one = check(probe)
+    cdef list others = list(candidates)
+    cdef Py_ssize_t count = len(others), i
+    cdef uint64_t room[ROOM]
+    cdef Features* other = <Features*>&room[0]
+    cdef Vector vector
+    cdef bytes features
+    found = array("f", bytes(4 * count))
+    cdef float[::1] bits = found
+    levels = PyBytes_FromStringAndSize(NULL, count * FIELDS)
+    rarities = PyBytes_FromStringAndSize(NULL, count * FIELDS)
+    for i in range(count):
+        features = others[i]
+        check(features)
+        if len(features) > 8 * ROOM:
+            raise ValueError("not the features of a record")
+        memcpy(other, <const char*>features, len(features))
+        # What the two share is as rare as the probe says.
+        memset(other.rarities, 255, sizeof(other.rarities))
+        compare(one, other, &vector)
+        bits[i] = weights.weigh(&vector)
+        memcpy(<char*>levels + i * FIELDS, vector.levels, FIELDS)
+        memcpy(<char*>rarities + i * FIELDS, vector.rarity, FIELDS)
+    return found, levels, rarities

@@ -1,8 +1,9 @@
 """Types of the compiled `_wire`."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import final
 
+from service.core._text import Texts
 from service.core.model import Card, Checked, Finding, Sealed
 
 FIELDS: dict[str, dict[int, tuple[str, int, bool, int | str]]]
@@ -44,6 +45,26 @@ class Draft:
 
         `encode_finding` gives the encoded message of a `Finding`.
         """
+
+@final
+class Columns:
+    """What is compared of customers, as columns."""
+
+    count: int
+    first: Texts
+    middle: Texts
+    last: Texts
+    company: Texts
+    street: Texts
+    city: Texts
+    postcode: Texts
+    emails: list[Texts]
+    phones: list[Texts]
+    broken: list[int]
+    births: bytearray
+    genders: bytearray
+
+    def __init__(self, records: Sequence[bytes]) -> None: ...
 
 def batch_of(request: bytes) -> bytes | None:
     """Return the encoded batch that an encoded request consists of, None if it is another.

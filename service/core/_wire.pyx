@@ -13,12 +13,15 @@ Encoding: https://protobuf.dev/programming-guides/encoding/. Names and numbers o
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AsStringAndSize, PyBytes_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_AsStringAndSize, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
+from service.core._features cimport POINTS
+from service.core._text cimport Texts
 from service.core.model import Card, Channel, Held, Identity, Point, Reason, Sealed
 
 cdef extern from "Python.h":
@@ -92,6 +95,8 @@ cdef enum:  # fields of the other messages that are looked into
     DATE_DAY = 3
     ADDRESS_PRIMARY = 2
     ADDRESS_LINES = 3
+    ADDRESS_CITY = 4
+    ADDRESS_POSTCODE = 5
     ADDRESS_COUNTRY = 7
     IDENTITY_TYPE = 1
     IDENTITY_VALUE = 2
@@ -105,6 +110,8 @@ cdef enum:  # fields of the other messages that are looked into
     CONTACT_PREFERENCES = 10
 
 cdef enum:  # values of enums
+    GENDER_FEMALE = 1
+    GENDER_MALE = 2
     KIND_PERSON = 1
     KIND_COMPANY = 2
     STATE_ACTIVE = 1
@@ -197,8 +204,8 @@ FIELDS = {
         1: ("kind", NUMBER, False, _CONTACT_KIND_LAST),
         ADDRESS_PRIMARY: ("primary", NUMBER, False, _BOOL),
         ADDRESS_LINES: ("lines", TEXT, True, 0),
-        4: ("city", TEXT, False, 0),
-        5: ("postcode", TEXT, False, 0),
+        ADDRESS_CITY: ("city", TEXT, False, 0),
+        ADDRESS_POSTCODE: ("postcode", TEXT, False, 0),
         6: ("administrative_area", TEXT, False, 0),
         ADDRESS_COUNTRY: ("country", TEXT, False, 2),
     },
@@ -1118,7 +1125,7 @@ cdef class Draft:
         finally:
             PyMem_Free(out.start)
         held = self._held(checked, checks.mobiles)
-        return _named(Sealed, (body, held, self._assumed(), tuple(range(contacts))))
+        return _named(Sealed, (body, held, self._assumed(), tuple(range(contacts)), None))
 
     cdef tuple _assumed(self):
         """Return the fields that the row does not have and its body has."""
@@ -1420,3 +1427,244 @@ cdef inline Py_ssize_t _field_size(int number, _Span body) noexcept nogil:
 
 cdef inline Py_ssize_t _text_size(int number, _Span text) noexcept nogil:
     return _field_size(number, text) if text.at != text.end else 0
+
+
+# What is compared of stored customers.
+
+cdef struct _Compared:
+    _Span first, middle, last, company, city, postcode
+    _Span lines[ADDRESS_LINES_LIMIT]
+    _Span emails[POINTS]
+    _Span phones[POINTS]
+    int line_count, email_count, phone_count
+    int kind
+    bint has_address, is_primary  # of the address taken
+    uint32_t birth
+    uint8_t gender
+
+
+cdef bint _read(_Cursor* cursor, _Field* field) noexcept nogil:
+    """Read the next field of any number and type, in any order; false if it is broken."""
+    cdef uint64_t tag, size
+    cdef int type
+    field.start = cursor.at
+    if not _varint(cursor, &tag) or tag >> 3 == 0 or tag >> 3 > 0x1FFFFFFF:
+        return False
+    field.number = <int>(tag >> 3)
+    type = tag & 7
+    if type == VARINT:
+        return _varint(cursor, &field.value)
+    if type == LENGTH:
+        if not _varint(cursor, &size):
+            return False
+        return _body(cursor, size, &field.body)
+    field.number = 0  # of no field that is looked at
+    return (type == FIXED64 and _body(cursor, 8, &field.body)) or (
+        type == FIXED32 and _body(cursor, 4, &field.body)
+    )
+
+
+cdef bint _compared(_Span span, _Compared* one) noexcept nogil:
+    """Find in a stored customer what is compared of it; false where it is broken."""
+    cdef _Cursor cursor = _cursor(span, 0)
+    cdef _Field field
+    memset(one, 0, sizeof(_Compared))
+    while cursor.at < cursor.end:
+        field.body.at = field.body.end = NULL
+        field.value = 0
+        if not _read(&cursor, &field):
+            return False
+        if field.number == KIND:
+            one.kind = <int>field.value
+        elif field.number == GENDER:
+            if field.value == GENDER_FEMALE:
+                one.gender = 2
+            elif field.value == GENDER_MALE:
+                one.gender = 1
+            else:
+                one.gender = 0
+        elif field.number == FIRST_NAME:
+            one.first = field.body
+        elif field.number == MIDDLE_NAME:
+            one.middle = field.body
+        elif field.number == LAST_NAME:
+            one.last = field.body
+        elif field.number == COMPANY_NAME:
+            one.company = field.body
+        elif field.number == BIRTH_DATE:
+            if not _compared_date(field.body, &one.birth):
+                return False
+        elif field.number == EMAILS:
+            if not _compared_point(field.body, one.emails, &one.email_count):
+                return False
+        elif field.number == PHONES:
+            if not _compared_point(field.body, one.phones, &one.phone_count):
+                return False
+        elif field.number == ADDRESSES:
+            if not _compared_address(field.body, one):
+                return False
+    return True
+
+
+cdef bint _compared_date(_Span span, uint32_t* date) noexcept nogil:
+    cdef _Cursor cursor = _cursor(span, 0)
+    cdef _Field field
+    cdef uint64_t parts[DATE_DAY + 1]
+    memset(parts, 0, sizeof(parts))
+    while cursor.at < cursor.end:
+        field.value = 0
+        if not _read(&cursor, &field):
+            return False
+        if DATE_YEAR <= field.number <= DATE_DAY:
+            parts[field.number] = field.value
+    if parts[DATE_YEAR] > 9_999 or parts[DATE_MONTH] > 12 or parts[DATE_DAY] > 31:
+        return False
+    if parts[DATE_YEAR]:  # a day without a year says too little
+        date[0] = parts[DATE_YEAR] << 9 | parts[DATE_MONTH] << 5 | parts[DATE_DAY]
+    return True
+
+
+cdef bint _compared_point(_Span span, _Span* points, int* count) noexcept nogil:
+    """Note the normal form of a contact point that has one."""
+    cdef _Cursor cursor = _cursor(span, 0)
+    cdef _Field field
+    cdef _Span normal
+    normal.at = normal.end = NULL
+    while cursor.at < cursor.end:
+        field.body = normal
+        if not _read(&cursor, &field):
+            return False
+        if field.number == POINT_NORMAL:
+            normal = field.body
+    if _size(normal) and count[0] < POINTS:
+        points[count[0]] = normal
+        count[0] += 1
+    return True
+
+
+cdef bint _compared_address(_Span span, _Compared* one) noexcept nogil:
+    """Take the primary address, or else the first."""
+    cdef _Cursor cursor = _cursor(span, 0)
+    cdef _Field field
+    cdef _Span city, postcode
+    cdef _Span lines[ADDRESS_LINES_LIMIT]
+    cdef int count = 0
+    cdef bint is_primary = False
+    city.at = city.end = postcode.at = postcode.end = NULL
+    while cursor.at < cursor.end:
+        field.value = 0
+        field.body.at = field.body.end = NULL
+        if not _read(&cursor, &field):
+            return False
+        if field.number == ADDRESS_PRIMARY:
+            is_primary = field.value != 0
+        elif field.number == ADDRESS_LINES and count < ADDRESS_LINES_LIMIT:
+            lines[count] = field.body
+            count += 1
+        elif field.number == ADDRESS_CITY:
+            city = field.body
+        elif field.number == ADDRESS_POSTCODE:
+            postcode = field.body
+    if one.has_address and (one.is_primary or not is_primary):
+        return True
+    one.has_address, one.is_primary = True, is_primary
+    one.city, one.postcode, one.line_count = city, postcode, count
+    memcpy(one.lines, lines, count * sizeof(_Span))
+    return True
+
+
+@cython.final
+cdef class Columns:
+    """What is compared of customers, as columns: texts as they are in the records.
+
+    `emails` and `phones` are columns of normal forms, as many as the customer with the most has,
+    up to POINTS. `births` are uint32 (year << 9 | month << 5 | day, parts 0 where not known),
+    `genders` uint8 (1 male, 2 female, 0 unknown), in bytes of this machine. `broken` has the
+    places of records that are no messages; they have nothing. Of a company no name is compared.
+    """
+
+    cdef readonly Py_ssize_t count
+    cdef readonly Texts first, middle, last, company, street, city, postcode
+    cdef readonly list emails, phones, broken
+    cdef readonly bytearray births, genders
+
+    def __init__(self, records):
+        """Read encoded customers: a sequence of `bytes`."""
+        cdef list owner = list(records)
+        cdef Py_ssize_t row
+        cdef int i, emails = 0, phones = 0
+        cdef _Compared* every
+        cdef uint32_t* births
+        cdef uint8_t* genders
+        self.count = len(owner)
+        self.broken = []
+        self.births, self.genders = bytearray(4 * self.count), bytearray(self.count)
+        every = <_Compared*>PyMem_Realloc(NULL, max(self.count, 1) * sizeof(_Compared))
+        if every == NULL:
+            raise MemoryError
+        try:
+            births = <uint32_t*>PyByteArray_AS_STRING(self.births)
+            genders = <uint8_t*>PyByteArray_AS_STRING(self.genders)
+            for row in range(self.count):
+                if not _compared(_whole_span(owner[row]), &every[row]):
+                    memset(&every[row], 0, sizeof(_Compared))
+                    self.broken.append(row)
+                if every[row].kind == KIND_COMPANY:
+                    memset(&every[row].first, 0, 3 * sizeof(_Span))
+                    every[row].birth = every[row].gender = 0
+                births[row], genders[row] = every[row].birth, every[row].gender
+                emails = max(emails, every[row].email_count)
+                phones = max(phones, every[row].phone_count)
+            self.first = _texts(owner, every, self.count, &every.first)
+            self.middle = _texts(owner, every, self.count, &every.middle)
+            self.last = _texts(owner, every, self.count, &every.last)
+            self.company = _texts(owner, every, self.count, &every.company)
+            self.city = _texts(owner, every, self.count, &every.city)
+            self.postcode = _texts(owner, every, self.count, &every.postcode)
+            self.street = _streets(owner, every, self.count)
+            self.emails = [_texts(owner, every, self.count, &every.emails[i]) for i in range(emails)]
+            self.phones = [_texts(owner, every, self.count, &every.phones[i]) for i in range(phones)]
+        finally:
+            PyMem_Free(every)
+
+
+cdef _Span _whole_span(bytes record) except *:
+    cdef _Cursor cursor = _whole(record)
+    cdef _Span span
+    span.at, span.end = cursor.at, cursor.end
+    return span
+
+
+cdef Texts _texts(list owner, const _Compared* every, Py_ssize_t count, const _Span* first):
+    """Return a column: the span that stands where `first` does in the first of `every`."""
+    cdef Texts made = Texts()
+    cdef Py_ssize_t row
+    cdef const _Span* span
+    made._owner = owner
+    made._make_room(count)
+    for row in range(count):
+        span = <const _Span*>(<const char*>first + row * sizeof(_Compared))
+        made.starts[row], made.sizes[row] = <const char*>span.at, <int32_t>_size(span[0])
+    return made
+
+
+cdef Texts _streets(list owner, const _Compared* every, Py_ssize_t count):
+    """Return the lines of the addresses, a blank between two."""
+    cdef Texts made = _texts(owner, every, count, &every.lines[0])
+    cdef Py_ssize_t row
+    cdef int i
+    for row in range(count):
+        if every[row].line_count > 1:
+            joined = b" ".join(
+                [
+                    PyBytes_FromStringAndSize(
+                        <const char*>every[row].lines[i].at, _size(every[row].lines[i])
+                    )
+                    for i in range(every[row].line_count)
+                ]
+            )
+            made._spare.append(joined)
+            made.starts[row], made.sizes[row] = PyBytes_AS_STRING(joined), len(joined)
+        elif every[row].line_count == 0:
+            made.starts[row], made.sizes[row] = NULL, 0
+    return made

@@ -200,13 +200,15 @@ class Sealed(NamedTuple):
     """A record's body, complete but for what only the writer knows, and what it holds.
 
     `assumed` names the fields that the card left out and the body has a default for; `numbered`
-    the contacts, by their place, whose ids are the server's.
+    the contacts, by their place, whose ids are the server's. `features` are what is compared of it,
+    packed; None where they are those of the record that it follows.
     """
 
     body: bytes
     held: Held
     assumed: tuple[str, ...] = ()
     numbered: tuple[int, ...] = ()
+    features: bytes | None = None
 
 
 class Combine(IntEnum):
@@ -251,6 +253,9 @@ class Codec(Protocol):
 
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
+
+    def features(self, records: Sequence[bytes]) -> list[bytes]:
+        """Return what is compared of records or bodies, packed (`core.prepare.features`)."""
 
     def settle(self, record: bytes, domain: str, finding: Finding) -> Sealed:
         """Return the record's body with `finding` at each pending e-mail of `domain`."""

@@ -10,15 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.core import _phones
-from service.core._emails import EMAIL_RULES_VERSION, email_key
+from service.core import _features, _names, _phones, _probe
+from service.core._emails import EMAIL_RULES_VERSION, EmailParser, email_key
 from service.core._phones import PHONE_RULES_VERSION, phone_key, region_id, region_ids
 from service.core._text import Texts
+from service.core._wire import Columns
 from service.core.model import Channel, PhoneForm
 from service.errors import InvalidArgument
 
-#: Of the rules of match keys: an index keeps it, because keys of other rules would not be found.
-MATCH_RULES_VERSION: Final = f"email {EMAIL_RULES_VERSION}, phone {PHONE_RULES_VERSION}"
+#: Of all that is made of records and kept: what other rules made would not be found.
+MATCH_RULES_VERSION: Final = (
+    f"email {EMAIL_RULES_VERSION}, phone {PHONE_RULES_VERSION}, names {_names.VERSION} "
+    f"{_names.LAYOUT}, features {_features.VERSION}, blocks {_probe.KEYS_VERSION}"
+)
+_EMAILS: Final = EmailParser(frozenset())
+_POSTCODE_SIGNS: Final = dict.fromkeys(map(ord, " -\t"))  # by which people part them
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +64,26 @@ def phone_display(e164: str, extension: str = "") -> PhoneDisplay:
 def match_key(channel: Channel, normal: str) -> str:
     """Return what duplicates of `normal` share; `normal` itself where no rule applies."""
     return email_key(normal) if channel is Channel.EMAIL else phone_key(normal)
+
+
+def features(records: Sequence[bytes]) -> list[bytes]:
+    """Return what is compared of encoded customers, packed; b"" for what is no customer."""
+    columns = Columns(records)
+    packed = _features.Packed()
+    postcodes = [columns.postcode[row].translate(_POSTCODE_SIGNS) for row in range(columns.count)]
+    _features.pack(
+        packed,
+        _names.split_names(columns.first, columns.middle, columns.last),
+        memoryview(columns.births).cast("I"),
+        columns.genders,
+        [_EMAILS.parse(normals).keys for normals in columns.emails],
+        [_phones.parse(normals, None, 0).keys() for normals in columns.phones],
+        [_names.fold(columns.street), _names.fold(columns.city),
+         _names.fold(Texts.of(postcodes)), _names.fold(columns.company)],
+        [],
+        b"",
+    )  # fmt: skip
+    made = [packed[row] for row in range(columns.count)]
+    for row in columns.broken:
+        made[row] = b""
+    return made

@@ -280,6 +280,7 @@ class Registry:
             new=self._index.entries_of(sealed.held),
             kind=ChangeKind.CREATED,
             actor=terms.actor,
+            features=sealed.features,
         )
         saved = Saved(Outcome.CREATED, row, record, sequence)
         return Decision(saved, (put, *_remember(terms, saved)))
@@ -340,6 +341,7 @@ class Registry:
             kind=kind,
             diff=diff,
             actor=actor,
+            features=sealed.features,
         )
 
     def _reject_shared(self, sealed: Sealed, own_row: int, terms: Terms, view: View) -> None:

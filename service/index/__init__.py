@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.core.model import Held
@@ -15,25 +16,42 @@ from service.index.layout import (
     NORMAL,
     Change,
     ChangeKind,
+    DistinctPair,
     Entries,
     HistoryEntry,
     Kind,
     MatchKey,
     Remembered,
+    StoredModel,
     identity_text,
     keys_of,
     sharing_keys,
 )
 from service.index.rekey import rekey
-from service.index.store import Clock, Found, Reads, Snapshot, State, Stats, Store, TableStats
+from service.index.store import (
+    Block,
+    Clock,
+    Found,
+    Reads,
+    Snapshot,
+    State,
+    Stats,
+    Store,
+    TableStats,
+)
 from service.index.verify import Fault, Progress, RecordReader, verify
 from service.index.writer import (
     Decide,
     Decision,
     Delete,
+    DropDistinct,
+    DropGroups,
     Mutation,
     Outcome,
     Put,
+    PutDistinct,
+    PutGroups,
+    PutModel,
     PutOperation,
     PutRedirect,
     PutRequest,
@@ -44,11 +62,15 @@ from service.settings import Settings
 
 __all__ = [
     "NORMAL",
+    "Block",
     "Change",
     "ChangeKind",
     "Decide",
     "Decision",
     "Delete",
+    "DistinctPair",
+    "DropDistinct",
+    "DropGroups",
     "Entries",
     "Fault",
     "Found",
@@ -58,6 +80,9 @@ __all__ = [
     "Mutation",
     "Progress",
     "Put",
+    "PutDistinct",
+    "PutGroups",
+    "PutModel",
     "PutOperation",
     "PutRedirect",
     "PutRequest",
@@ -66,10 +91,12 @@ __all__ = [
     "Snapshot",
     "State",
     "Stats",
+    "StoredModel",
     "TableStats",
     "View",
     "identity_text",
     "keys_of",
+    "opened",
     "sharing_keys",
 ]
 
@@ -79,10 +106,24 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1_000
 
 
+@contextmanager
+def opened(folder: Path, settings: Settings) -> Iterator[Snapshot]:
+    """Read an account's newest commit in a process that serves nobody."""
+    store = Store(folder, settings, wall_clock_us)
+    try:
+        with Snapshot(store) as snapshot:
+            yield snapshot
+    finally:
+        store.close()
+
+
 class Index:
     """One account's index, open in this process: `Index.open(folder, settings, match_key)`."""
 
-    def __init__(self, store: Store, writer: Writer, match_key: MatchKey) -> None:
+    def __init__(
+        self, folder: Path, store: Store, writer: Writer, match_key: MatchKey
+    ) -> None:
+        self.folder = folder
         self._store = store
         self._writer = writer
         self._match_key = match_key
@@ -100,10 +141,10 @@ class Index:
         Once per folder and process. Raises FormatMismatch, StorageFull or StorageFault.
         """
         store = Store(folder, settings, clock)
-        return cls(store, Writer(store, settings), match_key)
+        return cls(folder, store, Writer(store, settings), match_key)
 
     def follow_rules(self, codec: RecordReader, rules: str) -> int:
-        """Make the match keys anew unless they follow the rules called `rules`.
+        """Make match keys, features and blocks anew unless they follow the rules called `rules`.
 
         Returns how many customers that were. Call it before the first save; see `rekey`.
         """

@@ -15,32 +15,42 @@ from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
 
+from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, StorageFault
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no features and blocks: they are made when it is opened
+MIGRATED_FORMATS = frozenset({1})
 KEY_LIMIT_BYTES = 511  # LMDB 0.9, MDB_MAXKEYSIZE: a compile-time constant
 TEXT_LIMIT_CHARS = 0xFFFF // 4  # actor and reason carry a u16 length; UTF-8 takes up to 4 bytes
 ROW_MAX = (1 << 64) - 1
 
-#: name → does a key hold several values. Merging, matching and segments add theirs later.
+#: name → does a key hold several values. Merging and segments add theirs later.
 TABLES: dict[str, bool] = {
     "meta": False,
     "ids": False,
     "customers": False,
+    "features": False,
     "identities": True,
+    "blocks": True,
     "redirects": False,
+    "distinct": False,
     "changes": False,
     "history": False,
     "operations": False,
     "requests": False,
     "pending": True,
+    "groups": False,
+    "models": False,
 }
 MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hold them open
 
 META_FORMAT = b"format"
 META_COUNTERS = b"counters"
 META_MATCH_RULES = b"match_rules"
+
+MODEL_KEY = b"model"
+FREQUENCIES_KEY = b"frequencies"
 
 MatchKey = Callable[[Channel, str], str]
 
@@ -126,17 +136,53 @@ class Remembered:
     time_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class DistinctPair:
+    """Somebody said of two rows that they are not the same."""
+
+    row: int
+    other: int
+    time_us: int
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """The account's matching model. `version` differs with each that was put."""
+
+    text: str  # "": the release's own
+    actor: str
+    time_us: int
+    version: int
+
+
 # Keys
 
 _U64 = Struct(">Q")
+_GROUP_KEY = Struct(">QI")
 _U64_PAIR = Struct(">QQ")
 pack_u64 = _U64.pack
 pack_history_key = _U64_PAIR.pack  # (row, sequence)
+pack_row_pair = _U64_PAIR.pack
+pack_group_key = _GROUP_KEY.pack  # (scan, rank)
 
 
 def unpack_u64(stored: bytes) -> int:
     """Read a row or sequence."""
     return int.from_bytes(stored, "big")
+
+
+def unpack_row_pair(key: bytes) -> tuple[int, int]:
+    """Return (row, other row)."""
+    row, other = _U64_PAIR.unpack(key)
+    return row, other
+
+
+def unpack_group_key(key: bytes) -> tuple[int, int]:
+    """Return (scan, rank)."""
+    scan, rank = _GROUP_KEY.unpack(key)
+    return scan, rank
 
 
 def unpack_history_key(key: bytes) -> tuple[int, int]:
@@ -211,9 +257,28 @@ def check_text(text: str, what: str) -> None:
         raise InvalidArgument(f"{what} must have at most {TEXT_LIMIT_CHARS} characters")
 
 
+# Blocks: the entries of a key are sorted by a second key, so that those of a large block which
+# share it too stand together.
+
+ROW_BITS = 48
+ROW_MASK = (1 << ROW_BITS) - 1
+
+
+def pack_block_entry(second: int, row: int) -> bytes:
+    """Return the value of a row under a blocking key; `second` has 16 bits."""
+    return _U64.pack(second << ROW_BITS | row)
+
+
+def block_entries(features: bytes, row: int) -> list[tuple[bytes, bytes]]:
+    """Return the entries of a row's packed features, sorted; pure."""
+    return [(key, pack_block_entry(second, row)) for key, second in block_keys(features)]
+
+
 # Values
 
 _FORMAT = Struct(">I")
+_DISTINCT = Struct(">BQHH")
+_MODEL = Struct(">BQQH")
 _COUNTERS = Struct(">BQQQ")
 _EVENT = Struct(">BBQQH")
 _HISTORY = Struct(">BBQHH")
@@ -226,15 +291,20 @@ def encode_format(version: int = FORMAT_VERSION) -> bytes:
     return _FORMAT.pack(version)
 
 
-def check_format(stored: bytes | None) -> None:
-    """Raise FormatMismatch unless this release reads and writes the format."""
+def check_format(stored: bytes | None) -> bool:
+    """Tell whether the format is this release's; False if it has to be migrated.
+
+    Raises FormatMismatch for any other.
+    """
     if stored is None or len(stored) != _FORMAT.size:
         raise FormatMismatch(
             "The folder holds an LMDB file that is not a Namesake index; choose another folder"
         )
     (version,) = _FORMAT.unpack(stored)
     if version == FORMAT_VERSION:
-        return
+        return True
+    if version in MIGRATED_FORMATS:
+        return False
     if version > FORMAT_VERSION:
         advice = "run the newer release that wrote it"
     else:
@@ -301,6 +371,43 @@ def decode_request(stored: bytes) -> Remembered:
     """Read `Remembered`; raise FormatMismatch or StorageFault."""
     _, kind, row, sequence, time_us = _unpack(_REQUEST, stored, "requests")
     return Remembered(row, sequence, kind, time_us)
+
+
+def encode_distinct(time_us: int, actor: bytes, reason: bytes) -> bytes:
+    """Return the stored form of a `DistinctPair`, whose rows are its key."""
+    return _DISTINCT.pack(_VERSION, time_us, len(actor), len(reason)) + actor + reason
+
+
+def decode_distinct(row: int, other: int, stored: bytes) -> DistinctPair:
+    """Read a `DistinctPair`; raise FormatMismatch or StorageFault."""
+    _, time_us, actor_size, reason_size = _unpack(_DISTINCT, stored, "distinct")
+    reason_at = _DISTINCT.size + actor_size
+    actor, reason = stored[_DISTINCT.size : reason_at], stored[reason_at : reason_at + reason_size]
+    try:
+        return DistinctPair(row, other, time_us, actor.decode(), reason.decode())
+    except ValueError as error:
+        raise StorageFault("A value of distinct is damaged", row=str(row)) from error
+
+
+def encode_model(version: int, time_us: int, actor: bytes, text: bytes) -> bytes:
+    """Return the stored form of a `StoredModel`."""
+    return _MODEL.pack(_VERSION, version, time_us, len(actor)) + actor + text
+
+
+def decode_model(stored: bytes) -> StoredModel:
+    """Read a `StoredModel`; raise FormatMismatch or StorageFault."""
+    _, version, time_us, actor_size = _unpack(_MODEL, stored, "models")
+    text_at = _MODEL.size + actor_size
+    try:
+        text = stored[text_at:].decode()
+        return StoredModel(text, stored[_MODEL.size : text_at].decode(), time_us, version)
+    except ValueError as error:
+        raise StorageFault("A value of models is damaged") from error
+
+
+def model_version(stored: bytes) -> int:
+    """Return the version alone of an encoded model."""
+    return _unpack(_MODEL, stored, "models")[1]
 
 
 def _unpack(shape: Struct, stored: bytes, table: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -34,7 +34,15 @@ from service.errors import (
     StorageFull,
 )
 from service.index import layout
-from service.index.layout import Change, Counters, HistoryEntry, Kind, Remembered
+from service.index.layout import (
+    Change,
+    Counters,
+    DistinctPair,
+    HistoryEntry,
+    Kind,
+    Remembered,
+    StoredModel,
+)
 from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -92,13 +100,29 @@ class Tables:
     meta: lmdb._Database
     ids: lmdb._Database
     customers: lmdb._Database
+    features: lmdb._Database
     identities: lmdb._Database
+    blocks: lmdb._Database
     redirects: lmdb._Database
+    distinct: lmdb._Database
     changes: lmdb._Database
     history: lmdb._Database
     operations: lmdb._Database
     requests: lmdb._Database
     pending: lmdb._Database
+    groups: lmdb._Database
+    models: lmdb._Database
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows that share a blocking key.
+
+    `size` counts all; where that is over the bound, `rows` are those that share a second key too.
+    """
+
+    size: int
+    rows: list[int]
 
 
 class Reads:
@@ -212,6 +236,102 @@ class Reads:
     def _count_of(self, key: bytes) -> int:
         cursor = self._identities_cursor()
         return cursor.count() if cursor.set_key(key) else 0
+
+    # Matching
+
+    def features_of(self, row: int) -> bytes | None:
+        """Return what is compared of a live customer, packed."""
+        return self._txn.get(layout.pack_u64(row), None, self._tables.features)
+
+    def features_at(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
+        """Return (row, packed features) of those rows that have any, in order."""
+        with self._txn.cursor(self._tables.features) as cursor:
+            found = cursor.getmulti(map(layout.pack_u64, rows))
+        return [(layout.unpack_u64(key), features) for key, features in found]
+
+    def features(
+        self, after_row: int = 0, limit: int | None = None
+    ) -> Iterator[tuple[int, bytes]]:
+        """Iterate (row, packed features) of live customers, ascending, above `after_row`."""
+        with self._txn.cursor(self._tables.features) as cursor:
+            if cursor.set_range(layout.pack_u64(after_row + 1)):
+                for key, features in islice(cursor.iternext(), limit):
+                    yield layout.unpack_u64(key), features
+
+    def blocks(self, keys: Iterable[tuple[bytes, int]], limit: int) -> list[Block]:
+        """Return the rows under each blocking key, at most `limit` of each.
+
+        A block with more is split: the rows whose second key is the given one too.
+        """
+        found = []
+        with self._txn.cursor(self._tables.blocks) as cursor:
+            for key, second in keys:
+                if cursor.set_key(key):
+                    found.append(_block(cursor, key, second, limit))
+        return found
+
+    def distinct_of(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
+        """Return those who are marked as distinct from a row, ascending, above `after`."""
+        found: list[DistinctPair] = []
+        with self._txn.cursor(self._tables.distinct) as cursor:
+            if not cursor.set_range(layout.pack_row_pair(row, after + 1)):
+                return found
+            for key, stored in islice(cursor.iternext(), limit):
+                one, other = layout.unpack_row_pair(key)
+                if one != row:
+                    break
+                found.append(layout.decode_distinct(one, other, stored))
+        return found
+
+    def is_distinct(self, row: int, other: int) -> bool:
+        """Tell whether somebody marked two rows as distinct."""
+        key = layout.pack_row_pair(row, other)
+        return self._txn.cursor(self._tables.distinct).set_key(key)
+
+    def distinct_pairs(
+        self, after: tuple[int, int] = (0, 0), limit: int = 1_000
+    ) -> list[tuple[int, int]]:
+        """Return up to `limit` pairs of rows that are marked as distinct, ascending, once each."""
+        pairs: list[tuple[int, int]] = []
+        with self._txn.cursor(self._tables.distinct) as cursor:
+            row, other = after
+            if not cursor.set_range(layout.pack_row_pair(row, other + 1)):
+                return pairs
+            for key in cursor.iternext(values=False):
+                one, other = layout.unpack_row_pair(key)
+                if one < other:
+                    pairs.append((one, other))
+                    if len(pairs) == limit:
+                        break
+        return pairs
+
+    @property
+    def model_version(self) -> int:
+        """Version of the account's model, 0 for the release's own from the beginning on."""
+        stored = self._txn.get(layout.MODEL_KEY, None, self._tables.models)
+        return 0 if stored is None else layout.model_version(stored)
+
+    def model(self) -> StoredModel | None:
+        """Return the account's model, None if nobody ever put one."""
+        stored = self._txn.get(layout.MODEL_KEY, None, self._tables.models)
+        return None if stored is None else layout.decode_model(stored)
+
+    def frequencies(self) -> bytes:
+        """Return how often values occur in the account, as of the model; opaque."""
+        return self._txn.get(layout.FREQUENCIES_KEY, b"", self._tables.models)
+
+    def groups(self, scan: int, after_rank: int = 0, limit: int = 1_000) -> list[tuple[int, bytes]]:
+        """Return up to `limit` (rank, group) of a scan above `after_rank`; the first rank is 1."""
+        found: list[tuple[int, bytes]] = []
+        with self._txn.cursor(self._tables.groups) as cursor:
+            if not cursor.set_range(layout.pack_group_key(scan, after_rank + 1)):
+                return found
+            for key, group in islice(cursor.iternext(), limit):
+                of, rank = layout.unpack_group_key(key)
+                if of != scan:
+                    break
+                found.append((rank, group))
+        return found
 
     # Scans
 
@@ -422,15 +542,15 @@ class Store:
     def _try_open_tables(self) -> Tables:
         with self.env.begin(write=True) as txn:
             new = txn.stat()["entries"] == 0
-            if not new:
-                layout.check_format(self._stored_format(txn))
+            current = new or layout.check_format(self._stored_format(txn))
             handles = {
                 name: self.env.open_db(name.encode(), txn=txn, dupsort=several, dupfixed=several)
                 for name, several in layout.TABLES.items()
             }
             tables = Tables(**handles)
-            if new:
+            if new or not current:
                 txn.put(layout.META_FORMAT, layout.encode_format(), db=tables.meta)
+            if new:
                 txn.put(layout.META_COUNTERS, layout.encode_counters(1, 1, 0), db=tables.meta)
         return tables
 
@@ -593,6 +713,25 @@ def _duplicates(cursor: lmdb.Cursor[bytes], key: bytes, after_row: int, limit: i
     if after_row and not cursor.set_range_dup(key, layout.pack_u64(after_row + 1)):
         return []
     return [layout.unpack_u64(row) for row in islice(cursor.iternext_dup(), limit)]
+
+
+def _block(cursor: lmdb.Cursor[bytes], key: bytes, second: int, limit: int) -> Block:
+    """Read the block that the cursor stands on."""
+    size = cursor.count()
+    if size <= limit:
+        return Block(size, [_row_in(entry) for entry in cursor.iternext_dup()])
+    if not cursor.set_range_dup(key, layout.pack_block_entry(second, 0)):
+        return Block(size, [])
+    rows = []
+    for entry in islice(cursor.iternext_dup(), limit):
+        if layout.unpack_u64(entry) >> layout.ROW_BITS != second:
+            break
+        rows.append(_row_in(entry))
+    return Block(size, rows)
+
+
+def _row_in(entry: bytes) -> int:
+    return layout.unpack_u64(entry) & layout.ROW_MASK
 
 
 def _seek_before(cursor: lmdb.Cursor[bytes], key: bytes) -> bool:

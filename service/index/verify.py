@@ -8,9 +8,9 @@ record, to name the ones too many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, TypeVar
 
 from service.core.model import Held
@@ -50,6 +50,9 @@ class RecordReader(Protocol):
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
 
+    def features(self, records: Sequence[bytes]) -> list[bytes]:
+        """Return what is compared of each record, packed; b"" for nothing."""
+
 
 def verify(
     snapshot: Snapshot, codec: RecordReader, match_key: MatchKey
@@ -57,7 +60,8 @@ def verify(
     """Yield progress, and a Fault for each disagreement: none means that the index is sound.
 
     - Each record's id leads to its row; its keys and pending domains have entries, and there are
-      no other entries.
+      no other entries. So have its features, which are those of the record, and their blocks.
+    - Pairs that are distinct are of live customers, and stand under both of them.
     - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
     - Each change of a live customer and each deletion has its history entry, and each entry its
       change; of a deleted customer only the deletion is left.
@@ -67,6 +71,11 @@ def verify(
     yield from walks.over("customers", walks.customer)
     if snapshot.entries("identities") != walks.wanted_keys:
         yield from walks.over("identities", walks.identity_entry)
+    if snapshot.entries("features") != walks.wanted_features:
+        yield from walks.over("features", walks.features_entry)
+    if snapshot.entries("blocks") != walks.wanted_blocks:
+        yield from walks.over("blocks", walks.block_entry)
+    yield from walks.over("distinct", walks.distinct_entry)
     if snapshot.entries("pending") != walks.wanted_domains:
         yield from walks.over("pending", walks.pending_entry)
     yield from walks.over("ids", walks.id)
@@ -93,11 +102,15 @@ class _Walks:
         self._changes = snapshot.cursor("changes")
         self._history = snapshot.cursor("history")
         self._redirects = snapshot.cursor("redirects")
+        self._blocks = snapshot.cursor("blocks")
+        self._distinct = snapshot.cursor("distinct")
         self._held_at = lru_cache(RECORD_CACHE)(self._read_held)
         self._next_sequence = 1
         self._last_us = 0
         self.wanted_keys = 0
         self.wanted_domains = 0
+        self.wanted_features = 0
+        self.wanted_blocks = 0
         self.live_ids = 0
 
     def over(
@@ -134,6 +147,44 @@ class _Walks:
         for domain in entries.pending:
             if not self._pending.set_key_dup(domain.encode(), key):
                 yield Fault("pending", "an entry of the record is missing", row)
+        (features,) = self._codec.features([record])
+        if features:
+            yield from self._features(row, features)
+
+    def _features(self, row: int, features: bytes) -> Iterator[Fault]:
+        """The features of a record are stored, and have their blocks."""
+        self.wanted_features += 1
+        if self._snapshot.features_of(row) != features:
+            yield Fault("features", "the features are not the record's", row)
+        for entry in layout.block_entries(features, row):
+            self.wanted_blocks += 1
+            if not self._blocks.set_key_dup(*entry):
+                yield Fault("blocks", "an entry of the record is missing", row)
+
+    def features_entry(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
+        """Features are of a record that has such."""
+        row = layout.unpack_u64(key)
+        record = self._snapshot.record(row)
+        if record is None or self._codec.features([record]) == [b""]:
+            yield Fault("features", "an entry has no record that asks for it", row)
+
+    def block_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """An entry of a block is one that its record asks for."""
+        row = layout.unpack_u64(stored) & layout.ROW_MASK
+        record = self._snapshot.record(row)
+        (features,) = [b""] if record is None else self._codec.features([record])
+        if (key, stored) not in (layout.block_entries(features, row) if features else ()):
+            yield Fault("blocks", "an entry has no record that asks for it", row)
+
+    def distinct_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A pair is of live customers, can be read, and stands under both."""
+        row, other = layout.unpack_row_pair(key)
+        if _readable(partial(layout.decode_distinct, row), other, stored) is None:
+            yield Fault("distinct", "the pair cannot be read", row)
+        if self._distinct.get(layout.pack_row_pair(other, row)) != stored:
+            yield Fault("distinct", "the pair does not stand under both", row)
+        if not self._customers.set_key(layout.pack_u64(row)):
+            yield Fault("distinct", "a pair is of a customer that is not there", row)
 
     def identity_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
         """An identities entry is one that its record asks for."""

@@ -52,7 +52,8 @@ class Put:
 
     A creation gets `view.next_row`, rising with each creation of the decision. `old` is what the
     index holds of the stored record (`index.entries_of(codec.held(stored))`), so that only the
-    differences are written. Raises InvalidArgument where an id or text is over its limit.
+    differences are written. `features` are what is compared of the record, packed; None leaves
+    those that are stored. Raises InvalidArgument where an id or text is over its limit.
     """
 
     row: int | None
@@ -64,6 +65,7 @@ class Put:
     diff: bytes = b""
     actor: str = ""
     reason: str = ""
+    features: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse here, inside the decision, what would fail in the middle of a group."""
@@ -139,7 +141,73 @@ class PutRedirect:
         layout.bounded_key(self.survivor, "The survivor's id")
 
 
-Mutation = Put | Delete | PutOperation | PutRequest | PutRedirect
+@dataclass(frozen=True, slots=True)
+class PutDistinct:
+    """Say of two live customers that they are not the same."""
+
+    row: int
+    other: int
+    actor: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse texts over their limit."""
+        layout.check_text(self.actor, "The actor")
+        layout.check_text(self.reason, "The reason")
+        if self.row == self.other:
+            raise InvalidArgument("A customer is not distinct from itself")
+
+
+@dataclass(frozen=True, slots=True)
+class DropDistinct:
+    """Take that back."""
+
+    row: int
+    other: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutModel:
+    """Match with this model from now on; `text` "" is the release's own."""
+
+    text: str
+    frequencies: bytes
+    actor: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an actor over the limit."""
+        layout.check_text(self.actor, "The actor")
+
+
+@dataclass(frozen=True, slots=True)
+class PutGroups:
+    """Add groups of customers to what a scan found, their ranks rising from `first_rank`."""
+
+    scan: int
+    first_rank: int
+    groups: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class DropGroups:
+    """Forget up to `limit` groups of a scan, those of the lowest ranks."""
+
+    scan: int
+    limit: int
+
+
+Mutation = (
+    Put
+    | Delete
+    | PutOperation
+    | PutRequest
+    | PutRedirect
+    | PutDistinct
+    | DropDistinct
+    | PutModel
+    | PutGroups
+    | DropGroups
+)
 
 
 class Decision(NamedTuple, Generic[Outcome]):
@@ -368,6 +436,7 @@ class _GroupTransaction:
         self._put_identity = txn.cursor(tables.identities).put
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
         self._history: list[tuple[bytes, bytes]] = []
+        self._blocks: list[tuple[bytes, bytes]] = []
         self._requests_put = 0
         self.dirty = False
 
@@ -395,6 +464,10 @@ class _GroupTransaction:
                 case Put() | Delete():
                     if not self._holds(cast("int", mutation.row), mutation.id):
                         raise InvalidArgument("There is no such customer to change")
+                case PutDistinct():
+                    for row in (mutation.row, mutation.other):
+                        if not self._customers.set_key(layout.pack_u64(row)):
+                            raise InvalidArgument("There is no such customer to tell apart")
                 case PutRedirect():
                     if self._view.row_of(mutation.id) is None:
                         raise InvalidArgument("The redirected id was never used")
@@ -425,6 +498,12 @@ class _GroupTransaction:
             case PutRedirect():
                 survivor = mutation.survivor.encode()
                 self._txn.put(mutation.id.encode(), survivor, db=self._tables.redirects)
+            case PutDistinct() | DropDistinct():
+                self._distinct(mutation)
+            case PutModel():
+                self._model(mutation)
+            case PutGroups() | DropGroups():
+                self._groups(mutation)
 
     def _put(self, put: Put) -> None:
         view = self._view
@@ -436,6 +515,8 @@ class _GroupTransaction:
         # A new row is the highest key: append skips the search and fills pages completely.
         self._appended(self._put_customer(stored_row, put.record, True, True, new))
         self._enter(stored_row, put.old, put.new)
+        if put.features is not None:
+            self._compare_by(row, put.features, new)
         self._record(put.kind, row, put.id, put.actor, put.reason, put.diff)
 
     def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
@@ -450,6 +531,33 @@ class _GroupTransaction:
                 txn.delete(domain.encode(), stored_row, tables.pending)
             for domain in new.pending - old.pending:
                 txn.put(domain.encode(), stored_row, db=tables.pending)
+
+    def _compare_by(self, row: int, features: bytes, new: bool) -> None:
+        """Put a row's features and the differences of its blocks; b"" for none."""
+        stored_row, table = layout.pack_u64(row), self._tables.features
+        old = b"" if new else self._txn.get(stored_row, b"", table)
+        if features == old:
+            return
+        before = layout.block_entries(old, row) if old else []
+        after = layout.block_entries(features, row) if features else []
+        if before:
+            self._put_blocks()  # what is to go may not be there yet
+            for key, entry in set(before).difference(after):
+                self._txn.delete(key, entry, self._tables.blocks)
+            after = [entry for entry in after if entry not in before]
+        self._blocks += after
+        if features:
+            self._txn.put(stored_row, features, append=new, db=table)
+        elif old:
+            self._txn.delete(stored_row, b"", table)
+
+    def _put_blocks(self) -> None:
+        """Put the entries that wait, sorted: neighbours fall into one page."""
+        if self._blocks:
+            self._blocks.sort()
+            with self._txn.cursor(self._tables.blocks) as cursor:
+                cursor.putmulti(self._blocks)
+            self._blocks.clear()
 
     def _record(self, kind: int, row: int, id: str, actor: str, reason: str, diff: bytes) -> None:
         """Note the event and the history entry of a change, under the next sequence."""
@@ -476,6 +584,7 @@ class _GroupTransaction:
             self._appended(added == len(self._history))
         self._changes.clear()
         self._history.clear()
+        self._put_blocks()
 
     def _appended(self, done: bool) -> None:
         if not done:
@@ -486,11 +595,43 @@ class _GroupTransaction:
         stored_row = layout.pack_u64(delete.row)
         self._txn.delete(stored_row, b"", self._tables.customers)
         self._enter(stored_row, delete.old, NOTHING)
+        self._compare_by(delete.row, b"", new=False)
+        for pair in self._view.distinct_of(delete.row):
+            self._distinct(DropDistinct(pair.row, pair.other))
         with self._txn.cursor(self._tables.history) as cursor:
             cursor.set_range(stored_row)
             while cursor.key().startswith(stored_row):
                 cursor.delete()  # and stand on the next, or on nothing: b""
         self._record(ChangeKind.DELETED, delete.row, delete.id, delete.actor, delete.reason, b"")
+
+    def _distinct(self, change: PutDistinct | DropDistinct) -> None:
+        for one, other in ((change.row, change.other), (change.other, change.row)):
+            key = layout.pack_row_pair(one, other)
+            if isinstance(change, DropDistinct):
+                self._txn.delete(key, b"", self._tables.distinct)
+                continue
+            stored = layout.encode_distinct(
+                self._view.now_us, change.actor.encode(), change.reason.encode()
+            )
+            self._txn.put(key, stored, db=self._tables.distinct)
+
+    def _model(self, put: PutModel) -> None:
+        version = self._view.model_version + 1
+        stored = layout.encode_model(
+            version, self._view.now_us, put.actor.encode(), put.text.encode()
+        )
+        self._txn.put(layout.MODEL_KEY, stored, db=self._tables.models)
+        self._txn.put(layout.FREQUENCIES_KEY, put.frequencies, db=self._tables.models)
+
+    def _groups(self, change: PutGroups | DropGroups) -> None:
+        if isinstance(change, PutGroups):
+            for rank, group in enumerate(change.groups, change.first_rank):
+                self._txn.put(
+                    layout.pack_group_key(change.scan, rank), group, db=self._tables.groups
+                )
+            return
+        for rank, _ in self._view.groups(change.scan, 0, change.limit):
+            self._txn.delete(layout.pack_group_key(change.scan, rank), b"", self._tables.groups)
 
     def _operation(self, put: PutOperation) -> None:
         if put.state is None:

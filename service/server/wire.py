@@ -30,7 +30,7 @@ from service.core.model import (
     Reason,
     Sealed,
 )
-from service.core.prepare import phone_display
+from service.core.prepare import features, phone_display
 from service.errors import InvalidArgument, NamesakeError
 from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
@@ -239,7 +239,10 @@ class Records:
                 sealed.append(card.draft.seal(found, findings.encode))
             else:
                 sealed.append(_seal(card, found, findings))
-        return sealed
+        compared = features([one.body for one in sealed])
+        return [
+            one._replace(features=packed) for one, packed in zip(sealed, compared, strict=True)
+        ]
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Append what the writer knows: concatenated encodings merge."""
@@ -268,7 +271,8 @@ class Records:
             _unite(stored, given, given_wins=how is Combine.OVERLAY)
         check_whole(stored, self._settings)
         check_shape(stored, self._settings)
-        return _sealed(stored)
+        sealed = _sealed(stored)
+        return sealed._replace(features=features([sealed.body])[0])
 
     def diff(self, old: bytes, new: bytes) -> bytes:
         """Return an encoded `Change` with only `fields`, `before` and `after`."""
@@ -286,6 +290,10 @@ class Records:
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
         return _held(v1.Customer.FromString(record))
+
+    def features(self, records: Sequence[bytes]) -> list[bytes]:
+        """Return what is compared of records, packed."""
+        return features(records)
 
     def settle(self, record: bytes, domain: str, finding: Finding) -> Sealed:
         """Write a domain's verdict into a record; see `Codec.settle`."""

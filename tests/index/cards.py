@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from namesake import v1
 from service.core.model import Channel, Held, Identity
+from service.core.prepare import features
 from service.errors import Deleted, NotFound
 from service.index import ChangeKind, Decide, Decision, Delete, Fault, Index, Put, State, View
 from service.index.store import Clock
@@ -76,6 +78,24 @@ class JsonCodec:
         """Read back what the index keeps of a record."""
         return read(record).held
 
+    def features(self, records: Sequence[bytes]) -> list[bytes]:
+        """Return what is compared of each record, packed; b"" of one that cannot be read."""
+        return [features_of(record) for record in records]
+
+
+def features_of(record: bytes) -> bytes:
+    """Return what is compared of a record: the points, the id as the name, the note as a street."""
+    try:
+        person = read(record)
+    except ValueError:
+        return b""
+    card = v1.Customer(first_name=person.note, last_name=person.id)
+    for email in person.emails:
+        card.emails.add(normal=email)
+    for phone in person.phones:
+        card.phones.add(normal=phone)
+    return features([card.SerializeToString()])[0]
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -115,14 +135,17 @@ def save(index: Index, person: Person, actor: str = "", reason: str = "") -> Dec
         if found.state is State.DELETED:
             raise Deleted("gone")
         if found.state is State.MISSING:
-            put = Put(None, person.id, person.record, new, actor=actor, reason=reason)
+            put = Put(
+                None, person.id, person.record, new, actor=actor, reason=reason,
+                features=features_of(person.record),
+            )  # fmt: skip
             return Decision(outcome, (put,))
         stored = view.record(found.row)
         assert stored is not None
         old = index.entries_of(read(stored).held)
         put = Put(
             found.row, found.id, person.record, new, old,
-            ChangeKind.UPDATED, b"diff", actor, reason,
+            ChangeKind.UPDATED, b"diff", actor, reason, features_of(person.record),
         )  # fmt: skip
         return Decision(outcome, (put,))
 

@@ -1,0 +1,238 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, annotation_typing=False
+"""What looking one record up among stored ones needs: blocking keys to store, and term frequencies.
+
+A file is compared as a whole (`_match.Blocks`), with more kinds of keys than an index can keep up
+with on every save. These are the ones that find most, and all that a shared e-mail or phone would
+not find: those are looked up as identities.
+"""
+
+from libc.math cimport log2
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+import numpy as np
+
+from service.core._features cimport (
+    R_BIRTH, R_COMPANY, RARITY_UNITS, Email, Features, Packed, Phone, check, emails_of, features_at,
+    hash_of, mixed, name_of, phones_of, text_of, value_of,
+)
+from service.core._features import rarity_of
+from service.core._names cimport FIRST, LAST, PARTICLE, ROLE, NameRecord, TokenRecord
+
+KEYS_VERSION = 1  # of what `block_keys` gives: stored ones of another are made anew
+
+cdef enum:
+    KEY_BYTES = 8
+    SECOND_MASK = 0xFFFF
+    PHONE_TAIL = 100_000
+    REGION_BYTES = 3  # of a postcode
+
+cdef enum:  # kinds of blocking keys
+    BIRTH_LAST = 1
+    BIRTH_FIRST = 2
+    NAMES_REGION = 3
+    NAME = 4
+    LOCAL = 5
+    PHONE = 6
+    STREET = 7
+    NAMES_YEAR = 8
+    COMPANY = 9
+    COMPANY_WORD = 10
+
+
+cdef struct _Name:
+    uint64_t first, last  # sounds, or hashes where there is none; 0: absent
+    uint64_t exact  # of first and last name, in either order; 0 unless it has both
+    uint64_t initial
+
+
+cdef void _read_name(const Features* one, _Name* to) noexcept nogil:
+    cdef const NameRecord* name = name_of(one)
+    cdef const unsigned char* word = text_of(one, one.names)
+    cdef const TokenRecord* token
+    cdef uint64_t first = 0, last = 0, sound
+    cdef int i, role
+    to.first = to.last = to.exact = to.initial = 0
+    for i in range(name.count):
+        token = &name.tokens[i]
+        role = token.flags & ROLE
+        if not token.flags & PARTICLE:
+            sound = token.sound if token.sound else hash_of(word, token.size)
+            if role == FIRST and not first:
+                first = hash_of(word, token.size)
+                to.first, to.initial = sound, word[0]
+            elif role == LAST and not last:
+                last = hash_of(word, token.size)
+                to.last = sound
+        word += token.size + 1
+    if first and last:
+        to.exact = first ^ last
+
+
+cdef uint64_t _either_order(uint64_t one, uint64_t other) noexcept nogil:
+    return mixed(min(one, other), max(one, other)) if one and other else 0
+
+
+cdef uint64_t _longest_word(const unsigned char* text, int size) noexcept nogil:
+    cdef int i = 0, start, best = 0, length = 0
+    while i < size:
+        start = i
+        while i < size and text[i] != 32:
+            i += 1
+        if i - start > length:
+            best, length = start, i - start
+        i += 1
+    return hash_of(text + best, length)
+
+
+def block_keys(bytes features not None):
+    """Return the blocking keys of a record: (8 bytes, a second key of 16 bits) each.
+
+    The second key splits a block that has too many; 0 where the record has no such value. Raises
+    ValueError where these are no features of this release.
+    """
+    cdef const Features* one = check(features)
+    cdef _Name name
+    cdef uint64_t birth = one.birth, year = birth >> 9, region, place = one.place_hash
+    cdef const Email* emails = emails_of(one)
+    cdef const Phone* phones = phones_of(one)
+    cdef int i
+    cdef list keys = []
+    _read_name(one, &name)
+    region = place
+    if one.postcode.size >= REGION_BYTES:
+        region = hash_of(text_of(one, one.postcode), REGION_BYTES)
+    _add(keys, BIRTH_LAST, birth, name.last, name.first)
+    _add(keys, BIRTH_FIRST, birth, name.first, place)
+    _add(keys, NAMES_REGION, _either_order(name.first, name.last), region, birth)
+    _add(keys, NAME, name.exact, 1, birth if birth else place)
+    _add(keys, NAMES_YEAR, _either_order(name.first, name.last), year, birth)
+    if one.emails:
+        _add(keys, LOCAL, emails[0].local, 1, name.last)
+    for i in range(one.phones):
+        _add(keys, PHONE, 1 + phones[i].digits % PHONE_TAIL, name.last, name.first)
+    if name.initial:
+        _add(keys, STREET, one.street_hash, mixed(name.initial, place), name.first)
+    elif one.company.size:
+        _add(keys, STREET, one.street_hash, mixed(1, place), 0)
+        _add(keys, COMPANY, hash_of(text_of(one, one.company), one.company.size), 1, place)
+        _add(
+            keys, COMPANY_WORD, _longest_word(text_of(one, one.company), one.company.size), region,
+            one.street_hash,
+        )
+    return keys
+
+
+cdef int _add(list keys, uint64_t kind, uint64_t one, uint64_t other, uint64_t second) except -1:
+    cdef uint64_t key
+    if one and other:
+        key = mixed(mixed(one, other), kind)
+        second = mixed(second, kind) & SECOND_MASK if second else 0
+        entry = (PyBytes_FromStringAndSize(<const char*>&key, KEY_BYTES), second)
+        if entry not in keys:
+            keys.append(entry)
+    return 0
+
+
+def is_company(bytes features not None):
+    """Tell whether features are of a record without a person's name."""
+    return name_of(check(features)).count == 0
+
+
+def sizes(bytes features not None):
+    """Return how many e-mails and how many phones of a record are compared."""
+    cdef const Features* one = check(features)
+    return one.emails, one.phones
+
+
+# Term frequencies
+
+cdef enum:
+    KINDS = 7  # R_FIRST to R_COMPANY
+    MOST_VALUES = 65_536  # of a kind: the most frequent; 12 bytes each
+    FEWEST = 3  # records that have a value, for it to be kept
+
+
+cdef class Frequencies:
+    """How often values occur in an account: what it says that two records share one.
+
+    Made of what `frequencies` returned; of b"" nothing is known but what is usual.
+    """
+
+    cdef list _counts
+    cdef double _totals[KINDS]
+    cdef uint32_t _others[KINDS]  # most records that have a value which is not kept
+
+    def __init__(self, bytes stored=b""):
+        kept = memoryview(stored)
+        self._counts = [{} for _ in range(KINDS)]
+        for which in range(KINDS):
+            self._totals[which], self._others[which] = 0, 1
+            if not len(kept):
+                continue
+            total, others, count = kept[:24].cast("Q")
+            values = kept[24 : 24 + 8 * count].cast("Q")
+            counts = kept[24 + 8 * count : 24 + 12 * count].cast("I")
+            self._counts[which] = dict(zip(values, counts, strict=True))
+            self._totals[which], self._others[which] = total, others
+            kept = kept[24 + 12 * count + 4 * (count & 1) :]
+
+    def weighed(
+        self, bytes features not None, email_holders, local_holders, phone_holders, Py_ssize_t records
+    ):
+        """Return the features with the rarity of each value, for use as a probe.
+
+        The holders are how many of the account's `records` have each e-mail, local part and phone,
+        in the order of the features.
+        """
+        check(features)
+        made = PyBytes_FromStringAndSize(<const char*>features, len(features))
+        cdef Features* one = <Features*><char*>made
+        cdef Email* email
+        cdef Phone* phone
+        cdef int which, i
+        cdef uint64_t value
+        if len(email_holders) != one.emails or len(phone_holders) != one.phones:
+            raise ValueError("as many holders as e-mails and phones")
+        for which in range(KINDS):
+            value = value_of(one, which)
+            one.rarities[which] = 0
+            if value:
+                count = self._counts[which].get(value, self._others[which])
+                one.rarities[which] = rarity_of(which, self._totals[which], count)
+        for i in range(one.emails):
+            email = <Email*>emails_of(one) + i
+            email.rarity = rarity_of(KINDS, records, max(email_holders[i], 1))
+            email.local_rarity = rarity_of(KINDS + 1, records, max(local_holders[i], 1))
+        for i in range(one.phones):
+            phone = <Phone*>phones_of(one) + i
+            phone.rarity = rarity_of(KINDS + 2, records, max(phone_holders[i], 1))
+        return made
+
+
+def frequencies(Packed packed not None):
+    """Return how often values occur in records, for `Frequencies`: at most 6 MB."""
+    cdef uint64_t[::1] values
+    cdef int which
+    cdef Py_ssize_t row
+    parts = []
+    for which in range(KINDS):
+        every = np.zeros(packed.count, np.uint64)
+        values = every
+        with nogil:
+            for row in range(packed.count):
+                values[row] = value_of(features_at(packed, row), which)
+        found, counts = np.unique(every[every != 0], return_counts=True)
+        total, others = int(counts.sum()), FEWEST - 1
+        if np.count_nonzero(counts >= FEWEST) > MOST_VALUES:
+            others = int(np.partition(counts, len(counts) - MOST_VALUES)[len(counts) - MOST_VALUES])
+        kept = np.flatnonzero(counts > others)
+        parts += [
+            np.array([total, max(others // 2, 1), len(kept)], np.uint64).tobytes(),
+            found[kept].tobytes(),
+            counts[kept].astype(np.uint32).tobytes(),
+            bytes(4 * (len(kept) & 1)),  # so that the next numbers are aligned
+        ]
+    return b"".join(parts)
