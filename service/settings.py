@@ -145,6 +145,26 @@ class Settings(BaseSettings):
     count_budget_rows: int = Field(
         200_000, ge=1, description="Rows read to count for many customers; then counts are floors"
     )
+    match_same_probability: float = Field(
+        0.99, gt=0, lt=1, description="From here two customers are said to be the same"
+    )
+    match_review_probability: float = Field(
+        0.5, gt=0, lt=1, description="From here somebody should look; below they are different"
+    )
+    match_block_rows: int = Field(
+        60, ge=1, le=1_000, description="Rows looked at under one key; more are split by a second"
+    )
+    match_save_candidates: int = Field(
+        50, ge=1, description="Customers compared on a save: its budget is a part of a millisecond"
+    )
+    match_candidates: int = Field(
+        200, ge=1, le=10_000, description="Customers compared where somebody asks who is similar"
+    )
+    similar_page_rows: int = Field(5, ge=1, description="Similar customers shown on a save")
+    match_limit_rows: int = Field(100, ge=1, description="Largest number of matches of a probe")
+    distinct_ids: int = Field(
+        20, ge=2, le=100, description="Customers told apart at once: each pair of them is stored"
+    )
     scan_limit_rows: int = Field(
         20_000, ge=1, description="Rows looked at for one page; then a short page with a token"
     )

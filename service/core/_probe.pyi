@@ -17,7 +17,6 @@ class Frequencies:
         self,
         features: bytes,
         email_holders: Sequence[int],
-        local_holders: Sequence[int],
         phone_holders: Sequence[int],
         records: int,
     ) -> bytes: ...

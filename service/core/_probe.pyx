@@ -37,9 +37,10 @@ cdef enum:  # kinds of blocking keys
     LOCAL = 5
     PHONE = 6
     STREET = 7
-    NAMES_YEAR = 8
-    COMPANY = 9
-    COMPANY_WORD = 10
+    LAST_YEAR = 8
+    LAST_PLACE = 9
+    COMPANY = 10
+    COMPANY_WORD = 11
 
 
 cdef struct _Name:
@@ -108,7 +109,8 @@ def block_keys(bytes features not None):
     _add(keys, BIRTH_FIRST, birth, name.first, place)
     _add(keys, NAMES_REGION, _either_order(name.first, name.last), region, birth)
     _add(keys, NAME, name.exact, 1, birth if birth else place)
-    _add(keys, NAMES_YEAR, _either_order(name.first, name.last), year, birth)
+    _add(keys, LAST_YEAR, mixed(name.last, name.initial) if name.last else 0, year, birth)
+    _add(keys, LAST_PLACE, name.last, place, name.first)
     if one.emails:
         _add(keys, LOCAL, emails[0].local, 1, name.last)
     for i in range(one.phones):
@@ -180,12 +182,12 @@ cdef class Frequencies:
             kept = kept[24 + 12 * count + 4 * (count & 1) :]
 
     def weighed(
-        self, bytes features not None, email_holders, local_holders, phone_holders, Py_ssize_t records
+        self, bytes features not None, email_holders, phone_holders, Py_ssize_t records
     ):
         """Return the features with the rarity of each value, for use as a probe.
 
-        The holders are how many of the account's `records` have each e-mail, local part and phone,
-        in the order of the features.
+        The holders are how many of the account's `records` have each e-mail and phone, in the
+        order of the features. A local part is as rare as is usual.
         """
         check(features)
         made = PyBytes_FromStringAndSize(<const char*>features, len(features))
@@ -205,7 +207,7 @@ cdef class Frequencies:
         for i in range(one.emails):
             email = <Email*>emails_of(one) + i
             email.rarity = rarity_of(KINDS, records, max(email_holders[i], 1))
-            email.local_rarity = rarity_of(KINDS + 1, records, max(local_holders[i], 1))
+            email.local_rarity = rarity_of(KINDS + 1, 0, 1)
         for i in range(one.phones):
             phone = <Phone*>phones_of(one) + i
             phone.rarity = rarity_of(KINDS + 2, records, max(phone_holders[i], 1))

@@ -21,7 +21,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -155,6 +155,14 @@ Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
 
 
+class Evidence(NamedTuple):
+    """What levels say for the same person, in bits, against each other class: a pair adds it up."""
+
+    bits: Floats  # by class, field and level
+    rare: npt.NDArray[np.bool_]  # where the rarity of the value is added
+    priors: Floats  # by class: how many more pairs are of the same person
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """Probabilities of levels by class, field and level, and the share of each class in all pairs.
@@ -175,17 +183,17 @@ class Model:
         return cls(_derived(tables), shares)
 
     def weights(self) -> Weights:
-        """Return the model for the kernel: bits for the same person against each other class."""
+        """Return the model for the kernel."""
+        bits, rare, priors = self.evidence()
+        return Weights(bits.tolist(), rare.astype(int).tolist(), priors.tolist())
+
+    def evidence(self) -> Evidence:
+        """Return what levels say in bits."""
         logs = np.log2(self.tables)
-        bits = [
-            np.where(_rare(other), logs[SAME], logs[SAME] - logs[other])
-            for other in range(1, len(CLASSES))
-        ]
-        for made in bits:
-            made[:, 0] = 0.0
-        rare = [_rare(other).astype(int).tolist() for other in range(1, len(CLASSES))]
-        priors = np.log2(self.shares[SAME] / self.shares[1:])
-        return Weights([made.tolist() for made in bits], rare, priors.tolist())
+        rare = np.stack([_rare(other) for other in range(1, len(CLASSES))])
+        bits = logs[SAME] - np.where(rare, 0.0, logs[1:])
+        bits[:, :, 0] = 0.0
+        return Evidence(bits, rare, np.log2(self.shares[SAME] / self.shares[1:]))
 
     def to_json(self) -> str:
         """Return the model as the text of a small file that people can read."""

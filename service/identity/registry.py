@@ -161,10 +161,9 @@ class Registry:
         results = await self._index.submit([decide], dry_run=terms.dry_run)
         return _only(results)
 
-    async def preview(self, card: Card, region: str, lookup: Lookup) -> bytes:
-        """Return a card's body as it would be stored; nothing is stored or compared."""
-        (sealed,) = self._codec.seal([card], await self._check([card], Terms("", region, lookup)))
-        return sealed.body
+    async def preview(self, cards: Sequence[Card], region: str, lookup: Lookup) -> list[Sealed]:
+        """Return cards as they would be stored; nothing is stored or compared."""
+        return self._codec.seal(cards, await self._check(cards, Terms("", region, lookup)))
 
     async def delete(self, id: str, etag: str, reason: str, actor: str) -> int:
         """Delete a customer for ever; return the sequence of the change."""
@@ -250,7 +249,7 @@ class Registry:
     def _decide_delete(
         self, id: str, etag: str, reason: str, actor: str, view: View
     ) -> Decision[int]:
-        found = _live(view.find(id), "id") if id else None
+        found = live(view.find(id), "id") if id else None
         if found is None:
             raise NotFound("there is no customer with this id", field="id")
         held = self._stored(found.row, view).held
@@ -262,7 +261,7 @@ class Registry:
 
     def _own_row(self, card: Card, view: View) -> int | None:
         """Return the row of the customer that the card names by its id, if there is one."""
-        found = _live(view.find(card.id), "customer.id") if card.id else None
+        found = live(view.find(card.id), "customer.id") if card.id else None
         if found is None and card.etag:
             raise NotFound("an etag goes with the id of an existing customer", field="customer.id")
         return None if found is None else found.row
@@ -541,7 +540,7 @@ def _owns(held: Held, key: tuple[Kind, str]) -> bool:
     return (channel, text) in held.normals[: held.own]
 
 
-def _live(found: Found, field: str) -> Found | None:
+def live(found: Found, field: str) -> Found | None:
     """Return where a live id is, None for one never used; refuse deleted and merged ones."""
     match found.state:
         case State.LIVE:

@@ -120,9 +120,7 @@ def opened(folder: Path, settings: Settings) -> Iterator[Snapshot]:
 class Index:
     """One account's index, open in this process: `Index.open(folder, settings, match_key)`."""
 
-    def __init__(
-        self, folder: Path, store: Store, writer: Writer, match_key: MatchKey
-    ) -> None:
+    def __init__(self, folder: Path, store: Store, writer: Writer, match_key: MatchKey) -> None:
         self.folder = folder
         self._store = store
         self._writer = writer

@@ -249,9 +249,7 @@ class Reads:
             found = cursor.getmulti(map(layout.pack_u64, rows))
         return [(layout.unpack_u64(key), features) for key, features in found]
 
-    def features(
-        self, after_row: int = 0, limit: int | None = None
-    ) -> Iterator[tuple[int, bytes]]:
+    def features(self, after_row: int = 0, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Iterate (row, packed features) of live customers, ascending, above `after_row`."""
         with self._txn.cursor(self._tables.features) as cursor:
             if cursor.set_range(layout.pack_u64(after_row + 1)):

@@ -25,6 +25,7 @@ from prometheus_client import Gauge
 from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
+from service.identity.matching import Matcher
 from service.identity.registry import Registry
 from service.identity.settle import Settler
 from service.index import Index
@@ -63,6 +64,7 @@ class Account:
     index: Index
     registry: Registry
     settler: Settler
+    matcher: Matcher
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -150,7 +152,8 @@ class Accounts:
             log.info("match_keys_made_anew", account=config.name, customers=rekeyed)
         registry = Registry(index, self._validator, codec, self._settings)
         settler = Settler(index, self._validator, registry, codec, self._settings)
-        return Account(config.name, config.default_region, index, registry, settler)
+        matcher = Matcher(self._settings)
+        return Account(config.name, config.default_region, index, registry, settler, matcher)
 
     def authenticate(self, authorization: str) -> tuple[Account, str]:
         """Return account and actor of a call's `authorization` metadata."""

@@ -8,10 +8,9 @@ from namesake import v1
 from service.core.model import Channel, Lookup, Point
 from service.errors import InvalidArgument, LimitExceeded
 from service.server import wire
-from service.server.duplicates import check_batch
 from service.server.edge import Context, caller
 from service.server.pace import Pace
-from service.server.rules import VALUE_LIMIT_CHARS, check_region
+from service.server.rules import VALUE_LIMIT_CHARS, check_batch, check_region
 from service.settings import Settings
 from service.validation.validator import Validator
 

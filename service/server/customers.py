@@ -19,11 +19,11 @@ from service.identity.lookup import Query, rows_holding, rows_sharing
 from service.identity.registry import OnDuplicate, Outcome, Saved, Terms
 from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
 from service.server import wire
-from service.server.duplicates import check_batch, find_duplicates
+from service.server.duplicates import find_duplicates, find_similar
 from service.server.edge import Context, caller
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
-from service.server.rules import check_identity, check_mask, check_region, check_text
+from service.server.rules import check_batch, check_identity, check_mask, check_region, check_text
 from service.settings import Settings
 from service.validation.validator import Validator
 
@@ -58,11 +58,12 @@ class CustomerService(v1.CustomerServiceServicer):
         (saved,) = await caller().account.registry.save([card], terms)
         if isinstance(saved, Exception):
             raise saved
-        customer, duplicates = self._outcome(saved, terms)
+        customer, duplicates, similar = self._outcome(saved, terms)
         return v1.SaveCustomerResponse(
             customer=customer,
             outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
             duplicates=duplicates,
+            similar=similar,
             sequence=0 if terms.dry_run else saved.sequence,
         )
 
@@ -78,11 +79,12 @@ class CustomerService(v1.CustomerServiceServicer):
         home = _home(caller().account.index, request.customer.id)
         card = wire.masked_card(request.customer, mask, self._settings, home)
         saved = await caller().account.registry.update(card, mask, terms)
-        customer, duplicates = self._outcome(saved, terms)
+        customer, duplicates, similar = self._outcome(saved, terms)
         return v1.UpdateCustomerResponse(
             customer=customer,
             outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
             duplicates=duplicates,
+            similar=similar,
             sequence=0 if terms.dry_run else saved.sequence,
         )
 
@@ -100,12 +102,21 @@ class CustomerService(v1.CustomerServiceServicer):
             request_id=request.request_id,
         )
 
-    def _outcome(self, saved: Saved, terms: Terms) -> tuple[v1.Customer, list[v1.PointDuplicates]]:
+    def _outcome(
+        self, saved: Saved, terms: Terms
+    ) -> tuple[v1.Customer, list[v1.PointDuplicates], v1.SimilarCustomers]:
         customer = v1.Customer.FromString(saved.record)
         own_row = 0 if terms.dry_run and saved.outcome is Outcome.CREATED else saved.row
         with caller().account.index.snapshot() as snapshot:
             duplicates = find_duplicates(snapshot, customer, own_row, self._settings)
-        return wire.dress(customer), duplicates
+            similar = find_similar(
+                snapshot,
+                customer,
+                own_row,
+                self._settings.similar_page_rows,
+                self._settings.match_save_candidates,
+            )
+        return wire.dress(customer), duplicates, similar
 
     async def GetCustomer(  # noqa: N802
         self, request: v1.GetCustomerRequest, context: Context

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from namesake import v1
 from service.core.model import Channel, Lookup
-from service.core.prepare import match_key
+from service.core.prepare import features, match_key
 from service.errors import InvalidArgument, NotFound
 from service.identity.lookup import Query, Sharing, others, queries_of, sharing
+from service.identity.matching import Subject
 from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller
+from service.server.matches import MatchMethods, similar_customers
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
-from service.server.rules import check_region
+from service.server.rules import check_batch, check_region
 from service.settings import Settings
 
 COUNT_LEAST_ROWS = 100  # counted of each customer even where a request has used its budget
@@ -23,7 +25,7 @@ COUNT_LEAST_ROWS = 100  # counted of each customer even where a request has used
 _TOKEN = 1
 
 
-class DuplicateService(v1.DuplicateServiceServicer):
+class DuplicateService(MatchMethods, v1.DuplicateServiceServicer):
     """See duplicate_service.proto."""
 
     def __init__(self, settings: Settings) -> None:
@@ -57,6 +59,9 @@ class DuplicateService(v1.DuplicateServiceServicer):
             for group in groups:
                 answer.groups.append(point_duplicates(snapshot, group, row))
                 await pace.step()
+            if not request.page_token:
+                candidates = self._settings.match_candidates
+                answer.similar.CopyFrom(find_similar(snapshot, customer, row, rows, candidates))
         return answer
 
     async def _subject(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
@@ -76,8 +81,8 @@ class DuplicateService(v1.DuplicateServiceServicer):
         account = caller().account
         card = wire.draft_card(request.draft, self._settings)
         region = request.default_region or account.default_region
-        customer = await account.registry.preview(card, region, Lookup.SKIP)
-        draft = v1.Customer.FromString(customer)
+        (sealed,) = await account.registry.preview([card], region, Lookup.SKIP)
+        draft = v1.Customer.FromString(sealed.body)
         draft.id = card.id
         return draft
 
@@ -106,12 +111,6 @@ class DuplicateService(v1.DuplicateServiceServicer):
         return answer
 
 
-def check_batch(items: Sequence[object], limit: int, field: str) -> None:
-    """Refuse a batch over its bound."""
-    if len(items) > limit:
-        raise InvalidArgument(f"{len(items)} entries, at most {limit} are taken", field=field)
-
-
 def queries(customer: v1.Customer) -> list[Query]:
     """Return what a stored or checked customer can be found by, with paths."""
     found = [
@@ -138,6 +137,17 @@ def find_duplicates(
         count_limit=settings.count_limit_rows,
     )
     return [point_duplicates(snapshot, group, row) for group in groups if group.count]
+
+
+def find_similar(
+    snapshot: Snapshot, customer: v1.Customer, row: int, limit: int, candidates: int
+) -> v1.SimilarCustomers:
+    """Return who looks like a customer, stored (`row`) or not."""
+    packed = features([customer.SerializeToString()])[0]
+    subject = Subject(packed, wire.held(customer), row)
+    matcher = caller().account.matcher
+    found = matcher.similar(snapshot, subject, limit=limit, candidates=candidates)
+    return similar_customers(snapshot, found)
 
 
 def point_duplicates(snapshot: Snapshot, group: Sharing, own_row: int) -> v1.PointDuplicates:

@@ -53,6 +53,12 @@ def check_id(id: str, field: str) -> None:
         )
 
 
+def check_batch(items: Sequence[object], limit: int, field: str) -> None:
+    """Refuse a batch over its bound."""
+    if len(items) > limit:
+        raise InvalidArgument(f"{len(items)} entries, at most {limit} are taken", field=field)
+
+
 def check_region(region: str, field: str) -> None:
     """Refuse what is neither empty nor a region that has phone numbers."""
     if region and (fault := region_fault(region)):

@@ -97,9 +97,9 @@ def card(customer: v1.Customer, settings: Settings) -> Card:
     return _card(customer, country(customer))
 
 
-def draft_card(customer: v1.Customer, settings: Settings) -> Card:
+def draft_card(customer: v1.Customer, settings: Settings, path: str = "draft") -> Card:
     """Do as `card` with a card that is not saved: required fields may be missing."""
-    check_shape(customer, settings, "draft")
+    check_shape(customer, settings, path)
     return _card(customer, country(customer))
 
 
@@ -240,9 +240,7 @@ class Records:
             else:
                 sealed.append(_seal(card, found, findings))
         compared = features([one.body for one in sealed])
-        return [
-            one._replace(features=packed) for one, packed in zip(sealed, compared, strict=True)
-        ]
+        return [one._replace(features=packed) for one, packed in zip(sealed, compared, strict=True)]
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Append what the writer knows: concatenated encodings merge."""
@@ -289,7 +287,7 @@ class Records:
 
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
-        return _held(v1.Customer.FromString(record))
+        return held(v1.Customer.FromString(record))
 
     def features(self, records: Sequence[bytes]) -> list[bytes]:
         """Return what is compared of records, packed."""
@@ -460,7 +458,7 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
                 mobiles.append(found.normal)
     numbered = _number_contacts(customer) if customer.contacts else ()
     _dedupe(customer)
-    # What `_held` would read back, without reading it back.
+    # What `held` would read back, without reading it back.
     held = Held(
         is_company=customer.kind == v1.CUSTOMER_KIND_COMPANY,
         normals=tuple((one.channel, one.normal) for one in checked if one.normal),
@@ -559,10 +557,10 @@ def _keep_first(entries: Any, key: Any) -> None:
 
 
 def _sealed(customer: v1.Customer) -> Sealed:
-    return Sealed(customer.SerializeToString(deterministic=True), _held(customer))
+    return Sealed(customer.SerializeToString(deterministic=True), held(customer))
 
 
-def _held(customer: v1.Customer) -> Held:
+def held(customer: v1.Customer) -> Held:
     normals: list[tuple[Channel, str]] = []
     pending: list[str] = []
     mobiles: list[str] = []
