@@ -43,6 +43,7 @@ COMPILED = [
     "service/core/model.py",
     "service/core/prepare.py",
     "service/identity/lookup.py",
+    "service/identity/matching.py",
     "service/identity/registry.py",
     "service/index/layout.py",
     "service/index/store.py",

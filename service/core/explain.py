@@ -17,7 +17,7 @@ import numpy as np
 from service.core import _match as k
 from service.core._features import RARITY_UNITS
 from service.core._match import FIELDS
-from service.core.match import CLASSES, DEFAULTS, NAMES, RARE, STRANGERS, Bytes, Floats, Model
+from service.core.match import CLASSES, DEFAULTS, NAMES, RARE, STRANGERS, Bytes, Evidence, Floats
 
 RARE_BITS: Final = 10.0  # from which a value is called rare: 1 record in 1,000 has it
 COMMON_BITS: Final = 7.0  # below which it is called common: 1 in 128
@@ -175,15 +175,8 @@ class Explanation:
         return sorted(found, key=lambda one: one.bits)
 
 
-def explain(model: Model, levels: Bytes, rarities: Bytes) -> Explanation:
-    """Explain one pair by what `_match.vectors` says of it."""
-    (explanation,) = explain_all(model, levels.reshape(1, FIELDS), rarities.reshape(1, FIELDS))
-    return explanation
-
-
-def explain_all(model: Model, levels: Bytes, rarities: Bytes) -> list[Explanation]:
-    """Explain pairs: `levels` and `rarities` have a row of FIELDS for each."""
-    evidence = model.evidence()
+def explain_all(evidence: Evidence, levels: Bytes, rarities: Bytes) -> list[Explanation]:
+    """Explain pairs by a model's evidence and what `_match.vectors` says: a row of FIELDS each."""
     every = np.arange(FIELDS)
     bits = evidence.bits[:, every, levels]
     bits += np.where(evidence.rare[:, every, levels], rarities / float(RARITY_UNITS), 0.0)

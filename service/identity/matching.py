@@ -20,7 +20,7 @@ from service.core import _probe
 from service.core._match import FIELDS, Weights, compare_with
 from service.core._probe import Frequencies, block_keys, is_company
 from service.core.explain import Explanation, explain_all
-from service.core.match import Model
+from service.core.match import Evidence, Model
 from service.core.model import Channel, Held
 from service.core.prepare import match_key
 from service.index import Reads
@@ -87,7 +87,7 @@ class _Candidates:
 class Rules:
     """What one state of the account is compared by."""
 
-    model: Model
+    evidence: Evidence
     weights: Weights
     frequencies: Frequencies
 
@@ -110,7 +110,7 @@ class Matcher:
                 model = Model.default(1 << state[1])
             else:
                 model = Model.from_json(stored.text)
-            self._rules = Rules(model, model.weights(), Frequencies(reads.frequencies()))
+            self._rules = Rules(model.evidence(), model.weights(), Frequencies(reads.frequencies()))
             self._rules_of = state
         return self._rules
 
@@ -157,7 +157,7 @@ class Matcher:
             for place in sorted(range(len(rows)), key=lambda place: (-bits[place], rows[place]))
             if probability_of(bits[place]) >= least
         ][:limit]
-        explained = _explained(rules.model, levels, rarities, shown)
+        explained = _explained(rules.evidence, levels, rarities, shown)
         similar = tuple(
             Similar(rows[place], self.score(bits[place]), explanation)
             for place, explanation in zip(shown, explained, strict=True)
@@ -187,7 +187,7 @@ class Matcher:
             score = score._replace(action=Action.DIFFERENT, is_distinct=distinct)
         if not explain:
             return score, None
-        (explanation,) = _explained(rules.model, levels, rarities, [0])
+        (explanation,) = _explained(rules.evidence, levels, rarities, [0])
         return score, explanation
 
     def score(self, bits: float) -> Score:
@@ -212,7 +212,7 @@ class Matcher:
         own = 0 if subject.row else 1
         emails, phones = _probe.sizes(subject.features)
         held = subject.held
-        for channel, normal in held.normals[: held.own]:
+        for channel, normal in dict.fromkeys(held.normals[: held.own]):
             holders, most = (
                 (found.email_holders, emails)
                 if channel is Channel.EMAIL
@@ -250,13 +250,13 @@ def probability_of(bits: float) -> float:
 
 
 def _explained(
-    model: Model, levels: bytes, rarities: bytes, places: Iterable[int]
+    evidence: Evidence, levels: bytes, rarities: bytes, places: Iterable[int]
 ) -> list[Explanation]:
     chosen = list(places)
     if not chosen:
         return []
     return explain_all(
-        model,
+        evidence,
         np.frombuffer(levels, np.uint8).reshape(-1, FIELDS)[chosen],
         np.frombuffer(rarities, np.uint8).reshape(-1, FIELDS)[chosen],
     )

@@ -10,13 +10,13 @@ import csv
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from operator import length_hint
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import BinaryIO, NamedTuple, TextIO
 
@@ -237,21 +237,25 @@ def whole(path: str) -> Iterator[BinaryIO]:
 
 
 def _renamed(target: Path) -> Iterator[BinaryIO]:
+    # Its name is known before it is there: ^C may come at any moment.
+    made = target.with_name(f".{target.name}.{token_hex(4)}")
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise InvalidArgument(f"Cannot write {target}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with _created(made, target) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).replace(target)
+        made.replace(target)
         _sync_folder(target.parent)
     except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
+        made.unlink(missing_ok=True)
         raise
+
+
+def _created(path: Path, target: Path) -> BinaryIO:
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as error:
+        raise InvalidArgument(f"Cannot write {target}: {error.strerror}") from None
 
 
 def _sync_folder(folder: Path) -> None:
