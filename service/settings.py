@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     match_block_rows: int = Field(
         60, ge=1, le=1_000, description="Rows looked at under one key; more are split by a second"
     )
+    match_save_block_rows: int = Field(
+        10, ge=1, le=1_000, description="The same on a save: each row is read from the index"
+    )
     match_save_candidates: int = Field(
         50, ge=1, description="Customers compared on a save: its budget is a part of a millisecond"
     )

@@ -8,6 +8,7 @@ the model is, and how rare values are in the account, is read when the stored mo
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from service.core.explain import Explanation, explain_all
 from service.core.match import Evidence, Model
 from service.core.model import Channel, Held
 from service.core.prepare import match_key
+from service.identity.lookup import Sharing
 from service.index import Reads
 from service.settings import Settings
 
+RULES_LIFE_S = 1.0  # how long a worker may not notice that another changed the model
 POINT_KEYS = 4  # blocking keys that a shared e-mail or phone counts as, when candidates are ranked
 
 
@@ -73,16 +76,6 @@ class Found:
     split_blocks: int = 0  # keys that more have than are looked at
 
 
-@dataclass(slots=True)
-class _Candidates:
-    """Rows that share keys with a subject, and how many rows have each of its points."""
-
-    keys: Counter[int]
-    split_blocks: int
-    email_holders: list[int]
-    phone_holders: list[int]
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What one state of the account is compared by."""
@@ -90,6 +83,65 @@ class Rules:
     evidence: Evidence
     weights: Weights
     frequencies: Frequencies
+    records: int  # customers of the account
+
+
+class _Candidates:
+    """Rows that share keys with a subject, and how many rows have each of its points."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self.keys: Counter[int] = Counter()  # of each row; the subject's own is among them
+        self.split_blocks = 0
+        self._holders: dict[tuple[Channel, str], int] = {}
+        held = subject.held
+        self._points = list(dict.fromkeys(held.normals[: held.own]))
+
+    def look_points_up(self, reads: Reads, limit: int, count_limit: int) -> None:
+        """Find who shares an e-mail or phone; of more than `limit` none is a candidate by it."""
+        stranger = 0 if self._subject.row else 1
+        for channel, normal in self._points:
+            key = match_key(channel, normal)
+            rows = reads.sharing(channel, normal, key, 0, limit + 1)
+            if len(rows) > limit:
+                # Blocking keys lead to those of them that share more.
+                self.split_blocks += 1
+                count = reads.count_sharing(channel, normal, key, count_limit)
+            else:
+                count = len(rows)
+                self._add(rows)
+            self._holders[channel, normal] = count + stranger
+
+    def take_points(self, shared: Sequence[Sharing]) -> None:
+        """Take who shares them from groups that were found before."""
+        for group in shared:
+            if isinstance(group.query.what, Channel):
+                self._holders[group.query.what, group.query.normal] = group.count + 1
+                self.split_blocks += group.after_row != 0
+                self._add(group.rows)
+
+    def _add(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self.keys[row] += POINT_KEYS
+
+    def look_blocks_up(self, reads: Reads, limit: int) -> None:
+        """Find who shares a blocking key."""
+        for block in reads.blocks(block_keys(self._subject.features), limit):
+            self.split_blocks += block.size > limit
+            self.keys.update(block.rows)
+
+    def probe(self, rules: Rules) -> bytes:
+        """Return the subject's features with how rare its values are in the account."""
+        emails, phones = _probe.sizes(self._subject.features)
+        return rules.frequencies.weighed(
+            self._subject.features,
+            self._of(Channel.EMAIL)[:emails],
+            self._of(Channel.PHONE)[:phones],
+            rules.records,
+        )
+
+    def _of(self, channel: Channel) -> list[int]:
+        return [self._holders.get(point, 1) for point in self._points if point[0] is channel]
 
 
 class Matcher:
@@ -99,20 +151,22 @@ class Matcher:
         self._settings = settings
         self._rules: Rules | None = None
         self._rules_of: tuple[int, int] | None = None
+        self._fresh_until_s = 0.0
 
     def rules(self, reads: Reads) -> Rules:
-        """Return the account's model and frequencies, read anew where they changed."""
-        # The default depends on how many there are: on the power of two, so that it stays a while.
-        state = (reads.model_version, reads.customer_count.bit_length())
-        if self._rules is None or state != self._rules_of:
-            stored = reads.model()
-            if stored is None or not stored.text:
-                model = Model.default(1 << state[1])
-            else:
-                model = Model.from_json(stored.text)
-            self._rules = Rules(model.evidence(), model.weights(), Frequencies(reads.frequencies()))
-            self._rules_of = state
+        """Return the account's model and frequencies, looked for anew once a second."""
+        now_s = time.monotonic()
+        if self._rules is None or now_s >= self._fresh_until_s:
+            self._fresh_until_s = now_s + RULES_LIFE_S
+            # The default depends on how many there are: on the power of two, so that it stays.
+            state = (reads.model_version, reads.customer_count.bit_length())
+            if self._rules is None or state != self._rules_of:
+                self._rules, self._rules_of = _read_rules(reads), state
         return self._rules
+
+    def forget(self) -> None:
+        """Look for the model anew at the next call: it was changed."""
+        self._fresh_until_s = 0.0
 
     def similar(
         self,
@@ -121,11 +175,15 @@ class Matcher:
         *,
         limit: int,
         candidates: int,
+        block_rows: int,
         least_probability: float | None = None,
+        shared: Sequence[Sharing] | None = None,
     ) -> Found:
         """Return up to `limit` stored customers that look like the subject, best first.
 
-        At most `candidates` are compared: those that share most keys. Of a person no company is
+        At most `candidates` are compared: those that share most keys. Of a key that more than
+        `block_rows` have, those are candidates that share its second key too. `shared` are those
+        who share the subject's points, where that was looked up before. Of a person no company is
         similar, nor the other way round; nor is whoever is marked as distinct.
         """
         if not subject.features:
@@ -133,7 +191,12 @@ class Matcher:
         rules = self.rules(reads)
         least = self._settings.match_review_probability
         least = least if least_probability is None else least_probability
-        found = self._candidates(reads, subject)
+        found = _Candidates(subject)
+        if shared is None:
+            found.look_points_up(reads, block_rows, self._settings.count_limit_rows)
+        else:
+            found.take_points(shared)
+        found.look_blocks_up(reads, block_rows)
         keys = found.keys
         keys.pop(subject.row, None)
         if subject.row and keys:
@@ -149,9 +212,7 @@ class Matcher:
                 features.append(packed)
         if not rows:
             return Found((), 0, found.split_blocks)
-        bits, levels, rarities = compare_with(
-            self._weighed(reads, subject, found, rules), features, rules.weights
-        )
+        bits, levels, rarities = compare_with(found.probe(rules), features, rules.weights)
         shown = [
             place
             for place in sorted(range(len(rows)), key=lambda place: (-bits[place], rows[place]))
@@ -180,7 +241,10 @@ class Matcher:
         distinct = bool(left.row and right.row and reads.is_distinct(left.row, right.row))
         if not left.features or not right.features:
             return Score(0.0, 0.0, Action.DIFFERENT, distinct), None
-        probe = self._weighed(reads, left, self._candidates(reads, left, points_only=True), rules)
+        found = _Candidates(left)
+        settings = self._settings
+        found.look_points_up(reads, settings.match_block_rows, settings.count_limit_rows)
+        probe = found.probe(rules)
         bits, levels, rarities = compare_with(probe, [right.features], rules.weights)
         score = self.score(bits[0])
         if distinct or is_company(left.features) != is_company(right.features):
@@ -203,46 +267,6 @@ class Matcher:
             return Action.REVIEW
         return Action.DIFFERENT
 
-    def _candidates(
-        self, reads: Reads, subject: Subject, *, points_only: bool = False
-    ) -> _Candidates:
-        """Find the rows that share a point or a blocking key, the subject's own among them."""
-        limit = self._settings.match_block_rows
-        found = _Candidates(Counter(), 0, [], [])
-        own = 0 if subject.row else 1
-        emails, phones = _probe.sizes(subject.features)
-        held = subject.held
-        for channel, normal in dict.fromkeys(held.normals[: held.own]):
-            holders, most = (
-                (found.email_holders, emails)
-                if channel is Channel.EMAIL
-                else (found.phone_holders, phones)
-            )
-            if len(holders) == most:
-                continue
-            key = match_key(channel, normal)
-            rows = reads.sharing(channel, normal, key, 0, limit + 1)
-            if len(rows) > limit:
-                # Its blocking keys lead to those of them that share more.
-                found.split_blocks += 1
-                most_counted = self._settings.count_limit_rows
-                holders.append(own + reads.count_sharing(channel, normal, key, most_counted))
-                continue
-            holders.append(own + len(rows))
-            for row in rows:
-                found.keys[row] += POINT_KEYS
-        if not points_only:
-            for block in reads.blocks(block_keys(subject.features), limit):
-                found.split_blocks += block.size > limit
-                found.keys.update(block.rows)
-        return found
-
-    def _weighed(self, reads: Reads, subject: Subject, found: _Candidates, rules: Rules) -> bytes:
-        """Return the subject's features with how rare its values are in the account."""
-        return rules.frequencies.weighed(
-            subject.features, found.email_holders, found.phone_holders, reads.customer_count
-        )
-
 
 def probability_of(bits: float) -> float:
     """Return the probability that a match weight stands for."""
@@ -260,3 +284,13 @@ def _explained(
         np.frombuffer(levels, np.uint8).reshape(-1, FIELDS)[chosen],
         np.frombuffer(rarities, np.uint8).reshape(-1, FIELDS)[chosen],
     )
+
+
+def _read_rules(reads: Reads) -> Rules:
+    records, stored = reads.customer_count, reads.model()
+    if stored is None or not stored.text:
+        model = Model.default(1 << records.bit_length())
+    else:
+        model = Model.from_json(stored.text)
+    frequencies = Frequencies(reads.frequencies())
+    return Rules(model.evidence(), model.weights(), frequencies, records)

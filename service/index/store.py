@@ -259,7 +259,8 @@ class Reads:
     def blocks(self, keys: Iterable[tuple[bytes, int]], limit: int) -> list[Block]:
         """Return the rows under each blocking key, at most `limit` of each.
 
-        A block with more is split: the rows whose second key is the given one too.
+        A block with more is split: the rows whose second key is the given one too, none if it is
+        0.
         """
         found = []
         with self._txn.cursor(self._tables.blocks) as cursor:
@@ -718,7 +719,7 @@ def _block(cursor: lmdb.Cursor[bytes], key: bytes, second: int, limit: int) -> B
     size = cursor.count()
     if size <= limit:
         return Block(size, [_row_in(entry) for entry in cursor.iternext_dup()])
-    if not cursor.set_range_dup(key, layout.pack_block_entry(second, 0)):
+    if not second or not cursor.set_range_dup(key, layout.pack_block_entry(second, 0)):
         return Block(size, [])
     rows = []
     for entry in islice(cursor.iternext_dup(), limit):

@@ -19,7 +19,7 @@ from service.identity.lookup import Query, rows_holding, rows_sharing
 from service.identity.registry import OnDuplicate, Outcome, Saved, Terms
 from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
 from service.server import wire
-from service.server.duplicates import find_duplicates, find_similar
+from service.server.duplicates import find_duplicates
 from service.server.edge import Context, caller
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
@@ -108,14 +108,7 @@ class CustomerService(v1.CustomerServiceServicer):
         customer = v1.Customer.FromString(saved.record)
         own_row = 0 if terms.dry_run and saved.outcome is Outcome.CREATED else saved.row
         with caller().account.index.snapshot() as snapshot:
-            duplicates = find_duplicates(snapshot, customer, own_row, self._settings)
-            similar = find_similar(
-                snapshot,
-                customer,
-                own_row,
-                self._settings.similar_page_rows,
-                self._settings.match_save_candidates,
-            )
+            duplicates, similar = find_duplicates(snapshot, customer, own_row, self._settings)
         return wire.dress(customer), duplicates, similar
 
     async def GetCustomer(  # noqa: N802

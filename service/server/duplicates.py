@@ -60,8 +60,14 @@ class DuplicateService(MatchMethods, v1.DuplicateServiceServicer):
                 answer.groups.append(point_duplicates(snapshot, group, row))
                 await pace.step()
             if not request.page_token:
-                candidates = self._settings.match_candidates
-                answer.similar.CopyFrom(find_similar(snapshot, customer, row, rows, candidates))
+                found = caller().account.matcher.similar(
+                    snapshot,
+                    _subject_of(customer, row),
+                    limit=min(rows, self._settings.match_limit_rows),
+                    candidates=self._settings.match_candidates,
+                    block_rows=self._settings.match_block_rows,
+                )
+                answer.similar.CopyFrom(similar_customers(snapshot, found))
         return answer
 
     async def _subject(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
@@ -127,8 +133,10 @@ def queries(customer: v1.Customer) -> list[Query]:
 
 def find_duplicates(
     snapshot: Snapshot, customer: v1.Customer, row: int, settings: Settings
-) -> list[v1.PointDuplicates]:
-    """Return, per point of a customer that others share, how many and the first of them."""
+) -> tuple[list[v1.PointDuplicates], v1.SimilarCustomers]:
+    """Return what a save tells: per point that others share, how many and the first of them; and
+    who looks like the customer.
+    """
     groups = sharing(
         snapshot,
         queries(customer),
@@ -136,18 +144,21 @@ def find_duplicates(
         page_rows=settings.duplicate_page_rows,
         count_limit=settings.count_limit_rows,
     )
-    return [point_duplicates(snapshot, group, row) for group in groups if group.count]
+    found = caller().account.matcher.similar(
+        snapshot,
+        _subject_of(customer, row),
+        limit=settings.similar_page_rows,
+        candidates=settings.match_save_candidates,
+        block_rows=settings.match_save_block_rows,
+        shared=groups,
+    )
+    exact = [point_duplicates(snapshot, group, row) for group in groups if group.count]
+    return exact, similar_customers(snapshot, found)
 
 
-def find_similar(
-    snapshot: Snapshot, customer: v1.Customer, row: int, limit: int, candidates: int
-) -> v1.SimilarCustomers:
-    """Return who looks like a customer, stored (`row`) or not."""
-    packed = features([customer.SerializeToString()])[0]
-    subject = Subject(packed, wire.held(customer), row)
-    matcher = caller().account.matcher
-    found = matcher.similar(snapshot, subject, limit=limit, candidates=candidates)
-    return similar_customers(snapshot, found)
+def _subject_of(customer: v1.Customer, row: int) -> Subject:
+    (packed,) = features([customer.SerializeToString()])
+    return Subject(packed, wire.held(customer), row)
 
 
 def point_duplicates(snapshot: Snapshot, group: Sharing, own_row: int) -> v1.PointDuplicates:

@@ -102,6 +102,7 @@ class MatchMethods:
                     reader.known(snapshot, number),
                     limit=limit,
                     candidates=settings.match_candidates,
+                    block_rows=settings.match_block_rows,
                     least_probability=least,
                 )
                 result.similar.CopyFrom(similar_customers(snapshot, found))
