@@ -10,11 +10,21 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import comparators, emails, lists, names, phones, report, rpc, transfer
+from benchmarks import (
+    comparators,
+    emails,
+    lists,
+    matching,
+    names,
+    phones,
+    report,
+    rpc,
+    transfer,
+)
 from benchmarks.processes import Others
 from benchmarks.report import Report
 
-NAMES = ("rpc", "transfer", "phones", "emails", "names", "comparators", "lists")
+NAMES = ("rpc", "transfer", "phones", "emails", "names", "comparators", "lists", "matching")
 
 
 def main() -> None:
@@ -49,6 +59,9 @@ def _measure(name: str, *, quick: bool) -> Report:
         if name == "comparators":
             plan_of_pairs = comparators.QUICK if quick else comparators.FULL
             return comparators.measure(plan_of_pairs, console.print)
+        if name == "matching":
+            plan_of_files = matching.QUICK if quick else matching.FULL
+            return matching.measure(folder, plan_of_files, console.print)
         if name == "names":
             return names.measure(names.QUICK if quick else names.FULL, console.print)
         rows = transfer.QUICK if quick else transfer.FULL
