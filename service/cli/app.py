@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from service.cli import bulk, cards, checking, dedupe, operating
+from service.cli import bulk, cards, checking, dedupe, matching, operating
 
 app = typer.Typer(
     name="namesake",
@@ -35,6 +35,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "get": cards.get,
     "resolve": cards.resolve,
     "duplicates": cards.duplicates,
+    "explain": matching.explain,
+    "distinct": matching.distinct,
     "history": cards.history,
     "watch": cards.watch,
     "delete": cards.delete,

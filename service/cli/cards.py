@@ -197,6 +197,7 @@ def _show_saved(
         del group.customers[:]
         group.customers.extend(others)
     show.duplicates(saved.duplicates)
+    show.similar(saved.similar)
 
 
 def _birth_date(text: str) -> PartialDate | None:
@@ -323,6 +324,8 @@ def duplicates(
 ) -> None:
     """List who else has the e-mails, phones and identities of a customer, or those given.
 
+    Behind them come those who look like the customer, with what speaks for it and against it.
+
     Examples:
       namesake duplicates c-1
       namesake duplicates --email ada@example.org --phone '+44 20 7946 0018'
@@ -341,8 +344,11 @@ def duplicates(
     if link.as_json:
         for group in response.groups:
             show.json_line(group)
+        for other in response.similar.customers:
+            show.json_line({"similar": MessageToDict(other)})
     else:
         show.duplicates(response.groups)
+        show.similar(response.similar)
 
 
 @remote

@@ -71,7 +71,7 @@ def short(value: str) -> str:
     """Drop the prefix that every value of an enum shares: VERDICT_VALID → VALID."""
     prefixes = (
         "VERDICT_", "REASON_", "CUSTOMER_STATE_", "CUSTOMER_KIND_", "CONTACT_KIND_", "GENDER_",
-        "SAVE_OUTCOME_", "CHANGE_KIND_", "PHONE_TYPE_", "EMAIL_FLAG_", "CHANNEL_",
+        "SAVE_OUTCOME_", "CHANGE_KIND_", "MATCH_ACTION_", "PHONE_TYPE_", "EMAIL_FLAG_", "CHANNEL_",
     )  # fmt: skip
     bare = next((value[len(p) :] for p in prefixes if value.startswith(p)), value)
     return "" if bare == "UNSPECIFIED" else bare
@@ -176,7 +176,36 @@ def duplicates(groups: Iterable[v1.PointDuplicates]) -> None:
         text("Nobody else has it.")
 
 
-def _who(other: v1.Duplicate) -> str:
+def similar(found: v1.SimilarCustomers) -> None:
+    """Write who looks like a customer, if there is anybody."""
+    rows = [
+        (
+            other.id,
+            _who(other),
+            sureness(other.probability),
+            action(other.action),
+            "\n".join(
+                [f"+ {one.text}" for one in other.supporting]
+                + [f"- {one.text}" for one in other.contradicting]
+            ),
+        )
+        for other in found.customers
+    ]
+    if rows:
+        table("Who looks like it", ("customer", "name", "sure", "action", "because"), rows)
+
+
+def sureness(probability: float) -> str:
+    """Return a probability in per cent; nothing is certain."""
+    return f"{min(max(probability, 0.001), 0.999):.1%}"
+
+
+def action(recommended: v1.MatchAction.ValueType) -> str:
+    """Return what to do about a pair, in a word."""
+    return short(v1.MatchAction.Name(recommended)).lower()
+
+
+def _who(other: v1.Duplicate | v1.SimilarCustomer) -> str:
     archived = other.state == v1.CUSTOMER_STATE_ARCHIVED
     return other.display_name + (" (archived)" if archived else "")
 

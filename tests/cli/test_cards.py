@@ -195,7 +195,8 @@ def test_duplicates_of_a_customer_and_of_values(namesake: Namesake) -> None:
     key = _unique()
     one = _save(namesake, "--email", f"{key}@example.org")["customer"]["id"]
     two = _save(namesake, "--email", f"{key}@example.org")["customer"]["id"]
-    (group,) = namesake("duplicates", one, "--json").lines
+    group, similar = namesake("duplicates", one, "--json").lines
+    assert similar["similar"]["id"] == two
     assert {other["id"] for other in group["customers"]} == {one, two}
     assert group["count"] == 1
     (group,) = namesake("duplicates", "--email", f"{key}@example.org", "--json").lines
