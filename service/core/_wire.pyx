@@ -20,7 +20,6 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from service.core._features cimport POINTS
 from service.core._text cimport Texts
 from service.core.model import Card, Channel, Held, Identity, Point, Reason, Sealed
 
@@ -127,6 +126,7 @@ cdef enum:  # bounds that no setting changes, the first five as in server/rules.
     IDENTITY_VALUE_LIMIT = 400
     ADDRESS_LINES_LIMIT = 5
     REPEATS_LIMIT = 200  # entries of a list that are compared with each other
+    POINTS = 4  # e-mails, and phones, that are compared: as in _features.pxd
     WORD_TAG_SIZE = 2  # bytes of the tags of fields 16 to 2047
     VARINT_LIMIT = 10  # bytes
     FIELDS_LIMIT = 32  # slots of a table: field numbers end below
@@ -1443,22 +1443,27 @@ cdef struct _Compared:
     uint8_t gender
 
 
-cdef bint _read(_Cursor* cursor, _Field* field) noexcept nogil:
-    """Read the next field of any number and type, in any order; false if it is broken."""
+cdef bint _read(_Cursor* cursor, const _Rule* rules, _Field* field) noexcept nogil:
+    """Read the next field, of any number and type, in any order; false if it is broken.
+
+    The number is 0 of one that is not known, or not of this type. Groups count as broken.
+    """
     cdef uint64_t tag, size
     cdef int type
     field.start = cursor.at
     if not _varint(cursor, &tag) or tag >> 3 == 0 or tag >> 3 > 0x1FFFFFFF:
         return False
-    field.number = <int>(tag >> 3)
     type = tag & 7
+    field.number = 0
+    if tag >> 3 < FIELDS_LIMIT and (rules[tag >> 3].shape == NUMBER) == (type == VARINT):
+        field.number = <int>(tag >> 3)
     if type == VARINT:
         return _varint(cursor, &field.value)
     if type == LENGTH:
         if not _varint(cursor, &size):
             return False
         return _body(cursor, size, &field.body)
-    field.number = 0  # of no field that is looked at
+    field.number = 0
     return (type == FIXED64 and _body(cursor, 8, &field.body)) or (
         type == FIXED32 and _body(cursor, 4, &field.body)
     )
@@ -1472,7 +1477,7 @@ cdef bint _compared(_Span span, _Compared* one) noexcept nogil:
     while cursor.at < cursor.end:
         field.body.at = field.body.end = NULL
         field.value = 0
-        if not _read(&cursor, &field):
+        if not _read(&cursor, _CUSTOMER, &field):
             return False
         if field.number == KIND:
             one.kind = <int>field.value
@@ -1513,7 +1518,7 @@ cdef bint _compared_date(_Span span, uint32_t* date) noexcept nogil:
     memset(parts, 0, sizeof(parts))
     while cursor.at < cursor.end:
         field.value = 0
-        if not _read(&cursor, &field):
+        if not _read(&cursor, _DATE, &field):
             return False
         if DATE_YEAR <= field.number <= DATE_DAY:
             parts[field.number] = field.value
@@ -1532,7 +1537,7 @@ cdef bint _compared_point(_Span span, _Span* points, int* count) noexcept nogil:
     normal.at = normal.end = NULL
     while cursor.at < cursor.end:
         field.body = normal
-        if not _read(&cursor, &field):
+        if not _read(&cursor, _EMAIL_ADDRESS, &field):
             return False
         if field.number == POINT_NORMAL:
             normal = field.body
@@ -1554,7 +1559,7 @@ cdef bint _compared_address(_Span span, _Compared* one) noexcept nogil:
     while cursor.at < cursor.end:
         field.value = 0
         field.body.at = field.body.end = NULL
-        if not _read(&cursor, &field):
+        if not _read(&cursor, _POSTAL_ADDRESS, &field):
             return False
         if field.number == ADDRESS_PRIMARY:
             is_primary = field.value != 0
