@@ -120,6 +120,30 @@ class Unauthenticated(NamesakeError):
     reason = "UNAUTHENTICATED"
 
 
+class ScanUnderWay(NamesakeError):
+    """The account is being scanned for duplicates already; `details["operation"]` names it."""
+
+    reason = "SCAN_UNDER_WAY"
+
+
+class OperationUnderWay(NamesakeError):
+    """The operation is not done, so it cannot be deleted: cancel it first."""
+
+    reason = "OPERATION_UNDER_WAY"
+
+
+class Cancelled(NamesakeError):
+    """Somebody asked the operation to stop."""
+
+    reason = "CANCELLED"
+
+
+class Interrupted(NamesakeError):
+    """The process that did the long work stopped or died in the middle; start it again."""
+
+    reason = "INTERRUPTED"
+
+
 class ShuttingDown(NamesakeError):
     """The process is draining; another worker or a retry will serve the call."""
 

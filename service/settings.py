@@ -183,6 +183,30 @@ class Settings(BaseSettings):
         description="Backups and verifications under way per worker: each has a thread and reads "
         "the whole file",
     )
+    concurrent_operations: int = Field(
+        2,
+        ge=1,
+        description="Long work (scans, trainings) under way per account, over all workers: each "
+        "has a process that holds the features of all customers, 300 bytes each",
+    )
+    operations_kept: int = Field(
+        100, ge=1, description="Operations that are done, remembered per account; the oldest go"
+    )
+    operation_wait_s: int = Field(
+        60, ge=1, description="Longest WaitOperation: it holds a place among the RPCs"
+    )
+    scan_group_rows: int = Field(
+        1_000,
+        ge=2,
+        description="Customers of a group; a larger one is stored in parts that fit an answer",
+    )
+    scan_write_rows: int = Field(
+        2_000, ge=1, description="Rows of groups written in one commit: longer ones delay saves"
+    )
+    labels_limit: int = Field(10_000, ge=1, description="Labelled pairs of a training")
+    model_limit_chars: int = Field(
+        1 << 18, ge=1 << 14, description="A model's text: it has some 40,000"
+    )
     keepalive_s: int = Field(
         30,
         ge=1,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from service.cli import bulk, cards, checking, dedupe, matching, operating
+from service.cli import bulk, cards, checking, dedupe, following, matching, operating, scanning
 
 app = typer.Typer(
     name="namesake",
@@ -43,8 +43,35 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "stats": operating.stats,
     "backup": operating.backup,
     "verify": operating.verify,
+    "scan": scanning.scan,
+    "groups": scanning.groups,
+    "train": scanning.train,
     "dedupe": dedupe.dedupe,
     "evaluate": dedupe.evaluate,
 }
-for name, command in _COMMANDS.items():
-    app.command(name, help=_help(command))(command)
+_FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
+    ("model", "The matching model of the account: export, import, reset."): {
+        "export": scanning.export_model,
+        "import": scanning.import_model,
+        "reset": scanning.reset_model,
+    },
+    ("operations", "Long work, scans and trainings: list, show, wait, cancel, delete."): {
+        "list": following.list_operations,
+        "show": following.show_operation,
+        "wait": following.wait_operation,
+        "cancel": following.cancel_operation,
+        "delete": following.delete_operation,
+    },
+}
+
+
+def _add(group: typer.Typer, commands: dict[str, Callable[..., None]]) -> None:
+    for name, command in commands.items():
+        group.command(name, help=_help(command))(command)
+
+
+_add(app, _COMMANDS)
+for (family, about), commands in _FAMILIES.items():
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    _add(group, commands)
+    app.add_typer(group, name=family, help=about)

@@ -22,7 +22,12 @@ cpdef enum:  # values whose rarity counts: how many bits it says that two record
     R_POSTCODE = 4
     R_CITY = 5
     R_COMPANY = 6
+    R_STREET_ANYWHERE = 7
     RARITIES = 8
+
+cpdef enum:  # scripts of names
+    SCRIPT_OTHER = 0  # is read letter by letter, or not known
+    SCRIPT_HAN = 1  # Chinese and Japanese characters: how they are read is a guess
 
 cpdef enum:
     RARITY_UNITS = 8  # of one bit
@@ -39,7 +44,7 @@ cdef struct Email:
     Span text  # of the local part
     uint8_t rarity, local_rarity
     uint8_t flags
-    uint8_t unused
+    uint8_t year  # 1 + the last two digits of a year that it may be of; 0: has none
 
 cdef struct Phone:
     uint64_t digits  # of the match key in E.164, as a number
@@ -55,7 +60,8 @@ cdef struct Extra:
 
 cdef struct Features:
     uint16_t size  # bytes, all parts included
-    uint16_t version
+    uint8_t version
+    uint8_t script  # of the name: SCRIPT_OTHER, or one of the others
     uint32_t birth  # year << 9 | month << 5 | day; month or day 0: unknown; 0: absent
     uint64_t street_hash, place_hash  # 0: absent
     uint8_t gender  # 0 unknown, 1 male, 2 female

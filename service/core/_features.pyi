@@ -2,13 +2,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.core._names import Names
-from service.core._text import Column
+from service.core._text import Column, Texts
 
 VERSION: int
 POINTS: int
 EXTRAS: int
 TEXT_BYTES: int
 RARITY_UNITS: int
+SCRIPT_HAN: int
+SCRIPT_OTHER: int
 
 class Packed:
     count: int
@@ -29,6 +31,11 @@ def pack(
     places: Sequence[Column],
     extras: Sequence[Column],
     are_texts: bytes,
+    scripts: Any = None,
 ) -> None: ...
+def keys_for_people(keys: Column, normals: Column) -> Column: ...
+def scripts_of(names: Texts, scripts: Any) -> None: ...
+def weighed(packed: Packed) -> int: ...
+def weigh_value(packed: Packed, which: int) -> int: ...
 def weigh(packed: Packed) -> int: ...
 def rarity_of(which: int, records: float, count: int) -> int: ...

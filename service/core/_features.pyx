@@ -1,5 +1,6 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, annotation_typing=False
-"""Packs what is compared of records: one run of bytes each, which the matching kernel reads in place.
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: annotation_typing=False
+"""Packs what is compared of records: one run of bytes each, read in place by the matching kernel.
 
 `pack` takes columns of folded texts and keys and gives `Packed`; `weigh` then counts how often each
 value occurs and writes how much it says that two records share it (`rarity`, eighths of a bit), the
@@ -15,14 +16,21 @@ from service.core._names cimport (
     FIRST, LAST, MIDDLE, PARTICLE, PATRONYMIC, ROLE, TOKENS, WORD_BYTES,
     NameRecord, Names, TokenRecord,
 )
-from service.core._text cimport Column
+from service.core._text cimport Column, Texts
 
 cpdef enum:
-    VERSION = 1  # of the layout
+    VERSION = 2  # of the layout
 
 cdef enum:
     MOST_NAMES = TOKENS * (WORD_BYTES + 1)
     MOST_BYTES = 4096  # of one record's features: all parts at their longest need less
+    R_EMAIL = RARITIES  # kinds of values beyond those whose rarity the features have at their head
+    R_LOCAL = R_EMAIL + 1
+    R_PHONE = R_EMAIL + 2
+    R_EXTRA = R_EMAIL + 3  # the first of them
+    VALUES = R_EXTRA + 1
+
+cdef uint32_t _NOWHERE = 0xFFFFFFFF  # the slot of no value
 
 
 cdef uint64_t hash_of(const void* text, Py_ssize_t size) noexcept nogil:
@@ -191,7 +199,7 @@ cdef struct _Row:
     _Text names, street, city, postcode, company
     const NameRecord* record
     uint32_t birth
-    uint8_t gender
+    uint8_t gender, script
 
 
 def pack(
@@ -204,12 +212,14 @@ def pack(
     places,
     extras,
     bytes are_texts,
+    const uint8_t[::1] scripts=None,
 ):
     """Add rows to `packed`: as many as there are names.
 
     `emails` and `phones` are columns of match keys, "" where a record has no such; `places` are
     street, city, postcode and company as folded words, the postcode without blanks; `extras` are
-    folded, and `are_texts` says by a byte each whether they may be similar. Raises ValueError where
+    folded, and `are_texts` says by a byte each whether they may be similar; `scripts` are those of
+    the names as they were written (`scripts_of`), where that is known. Raises ValueError where
     columns differ in length or are too many.
     """
     cdef Py_ssize_t count = names.count, row
@@ -220,6 +230,8 @@ def pack(
     street, city, postcode, company = places
     if len(emails) > POINTS or len(phones) > POINTS or len(extras) > EXTRAS:
         raise ValueError("too many columns")
+    if scripts is not None and scripts.shape[0] != count:
+        raise ValueError("columns differ in length")
     if births.shape[0] != count or genders.shape[0] != count or len(are_texts) != len(extras):
         raise ValueError("columns differ in length")
     for column in [*points, *places]:
@@ -240,7 +252,48 @@ def pack(
         one.postcode, one.company = _text(postcode, row), _text(company, row)
         one.record = &names.records[row]
         one.birth, one.gender = births[row], genders[row]
+        one.script = SCRIPT_OTHER if scripts is None else scripts[row]
         _pack_row(&one, packed)
+
+
+def keys_for_people(Column keys not None, Column normals not None):
+    """Return match keys of e-mails, but with whole local parts where the key ends at a hyphen.
+
+    Yahoo has anna-news@ reach whoever is anna@. Whether anna-smith@ is such an address or a name
+    is not known; as a key, anna@ would be shared by all who are called so.
+    """
+    if keys.count != normals.count:
+        raise ValueError("columns differ in length")
+    cdef Column made = Column(keys.count, keys._used)
+    cdef _Text key, normal
+    cdef Py_ssize_t row
+    cdef const char* sign
+    cdef int local
+    for row in range(keys.count):
+        key, normal = _text(keys, row), _text(normals, row)
+        sign = <const char*>memchr(key.start, b"@", key.size)
+        local = sign - key.start if sign != NULL else key.size
+        if local < normal.size and normal.start[local] == b"-" and (
+            memcmp(key.start, normal.start, local) == 0
+        ):
+            key = normal
+        made.append(key.start, key.size)
+    return made
+
+
+def scripts_of(Texts names not None, uint8_t[::1] scripts):
+    """Note in `scripts` which names are written in Han characters or kana, as SCRIPT_HAN."""
+    if scripts.shape[0] != names.count:
+        raise ValueError("one script for each name")
+    cdef Py_ssize_t row
+    cdef int i
+    with nogil:
+        for row in range(names.count):
+            for i in range(names.sizes[row]):
+                # U+3000 to U+9FFF: the first byte of three in UTF-8.
+                if 0xE3 <= <uint8_t>names.starts[row][i] <= 0xE9:
+                    scripts[row] = SCRIPT_HAN
+                    break
 
 
 cdef int _pack_row(const _Row* row, Packed packed) except -1:
@@ -284,6 +337,7 @@ cdef int _pack_head(const _Row* row, char* to) noexcept nogil:
     one.version = VERSION
     one.birth = row.birth
     one.gender = row.gender
+    one.script = row.script
     if one.gender == 0 and row.record.gender <= 2:
         one.gender = row.record.gender
     used = _aligned(to, used)
@@ -365,9 +419,26 @@ cdef void _pack_point_texts(const _Row* row, char* to, int* used) noexcept nogil
             emails[i].flags |= NAMED
         if _has_digits(local):
             emails[i].flags |= NUMBERED
+        emails[i].year = _year_in(local)
         emails[i].text = _put(to, used, local, TEXT_BYTES)
     for i in range(row.extra_count):
         extras[i].text = _put(to, used, row.extras[i], TEXT_BYTES)
+
+
+cdef uint8_t _year_in(_Text local) noexcept nogil:
+    """Return 1 + the last two digits of the year that a local part ends in, 0 if it does not.
+
+    Two digits may be those of a year of birth, and four that begin with 19 or 20.
+    """
+    cdef int at = local.size, digits
+    while at > 0 and b"0" <= local.start[at - 1] <= b"9":
+        at -= 1
+    digits = local.size - at
+    if digits == 4 and memcmp(local.start + at, b"19", 2) and memcmp(local.start + at, b"20", 2):
+        return 0
+    if digits != 2 and digits != 4:
+        return 0
+    return 1 + (local.start[local.size - 2] - 48) * 10 + local.start[local.size - 1] - 48
 
 
 cdef bint _has_digits(_Text text) noexcept nogil:
@@ -407,7 +478,7 @@ cdef class _Counts:
 
     def __cinit__(self, Py_ssize_t expected):
         cdef uint64_t slots = 1024
-        while slots < <uint64_t>(2 * expected):
+        while 3 * slots < 4 * <uint64_t>expected:
             slots *= 2
         self.mask = slots - 1
         self.keys = <uint64_t*>calloc(slots, sizeof(uint64_t))
@@ -419,34 +490,26 @@ cdef class _Counts:
         free(self.keys)
         free(self.counts)
 
-    cdef inline uint64_t slot(self, uint64_t key) noexcept nogil:
+    cdef inline uint32_t add(self, uint64_t key) noexcept nogil:
+        """Count a hash that is not 0; return its slot."""
         cdef uint64_t at = (key * 0x9E3779B97F4A7C15ULL >> 20) & self.mask
         while self.keys[at] and self.keys[at] != key:
             at = (at + 1) & self.mask
-        return at
-
-    cdef inline void add(self, uint64_t key) noexcept nogil:
-        cdef uint64_t at
-        if key:
-            at = self.slot(key)
-            self.keys[at] = key
-            self.counts[at] += 1
-
-    cdef inline uint32_t count(self, uint64_t key) noexcept nogil:
-        return self.counts[self.slot(key)] if key else 0
+        self.keys[at] = key
+        self.counts[at] += 1
+        return <uint32_t>at
 
 
 # How often a value is among records at large: of a first name, a last name, ... as R_FIRST goes on.
-cdef double[7] _USUAL = [0.004, 0.001, 5e-5, 1e-5, 5e-4, 0.01, 0.001]
+cdef double[VALUES] _USUAL = [
+    0.004, 0.001, 5e-5, 1e-5, 5e-4, 0.01, 0.001, 1e-4, 1e-6, 1e-5, 1e-6, 0.005,
+]
 cdef enum:
     USUAL_RECORDS = 100  # that what is usual counts for, beside the records at hand
-cdef double _USUAL_POINT = 1e-6  # of an e-mail or phone
-cdef double _USUAL_LOCAL = 1e-5  # of the local part of an e-mail
-cdef double _USUAL_EXTRA = 0.005
 
 
 cdef inline uint8_t _rarity(double total, uint32_t count, double usual) noexcept nogil:
-    """Return how many bits it says that another record has the value, of which there are `count`."""
+    """Return how much it says that another record has a value, of which there are `count`."""
     cdef double share
     if count == 0:
         return 0
@@ -459,12 +522,9 @@ def rarity_of(int which, double records, uint32_t count):
 
     `which` is R_FIRST and so on; behind them e-mails, their local parts and phones.
     """
-    cdef double usual
-    if which <= R_COMPANY:
-        usual = _USUAL[which]
-    else:
-        usual = _USUAL_LOCAL if which == R_COMPANY + 2 else _USUAL_POINT
-    return _rarity(records, count, usual)
+    if not 0 <= which < VALUES:
+        raise IndexError(which)
+    return _rarity(records, count, _USUAL[which])
 
 
 cdef uint64_t token_hash(const Features* one, uint8_t role) noexcept nogil:
@@ -479,8 +539,15 @@ cdef uint64_t token_hash(const Features* one, uint8_t role) noexcept nogil:
     return 0
 
 
-cdef uint64_t value_of(const Features* one, int which) noexcept nogil:
-    """Return a hash of the value of a kind, R_FIRST and so on, 0 if there is none."""
+cdef inline int _count_of(const Features* one, int which) noexcept nogil:
+    """Return how many values a record may have of a kind."""
+    if which == R_EMAIL or which == R_LOCAL:
+        return one.emails
+    return one.phones if which == R_PHONE else 1
+
+
+cdef inline uint64_t _value(const Features* one, int which, int i) noexcept nogil:
+    """Return a value as a hash, 0 if there is none."""
     if which == R_FIRST:
         return token_hash(one, FIRST)
     if which == R_LAST:
@@ -493,7 +560,35 @@ cdef uint64_t value_of(const Features* one, int which) noexcept nogil:
         return hash_of(text_of(one, one.postcode), one.postcode.size)
     if which == R_CITY:
         return hash_of(text_of(one, one.city), one.city.size)
-    return hash_of(text_of(one, one.company), one.company.size)
+    if which == R_COMPANY:
+        return hash_of(text_of(one, one.company), one.company.size)
+    if which == R_STREET_ANYWHERE:
+        return one.street_hash
+    if which == R_EMAIL:
+        return emails_of(one)[i].key
+    if which == R_LOCAL:
+        return emails_of(one)[i].local
+    if which == R_PHONE:
+        return phones_of(one)[i].digits
+    return extras_of(one)[which - R_EXTRA].hash
+
+
+cdef uint64_t value_of(const Features* one, int which) noexcept nogil:
+    """Return a hash of the value of a kind, R_FIRST to R_COMPANY, 0 if there is none."""
+    return _value(one, which, 0)
+
+
+cdef inline void _put_rarity(Features* one, int which, int i, uint8_t rarity) noexcept nogil:
+    if which < RARITIES:
+        one.rarities[which] = rarity
+    elif which == R_EMAIL:
+        (<Email*>emails_of(one))[i].rarity = rarity
+    elif which == R_LOCAL:
+        (<Email*>emails_of(one))[i].local_rarity = rarity
+    elif which == R_PHONE:
+        (<Phone*>phones_of(one))[i].rarity = rarity
+    else:
+        (<Extra*>extras_of(one))[which - R_EXTRA].rarity = rarity
 
 
 cpdef enum:  # of `weigh`
@@ -502,84 +597,65 @@ cpdef enum:  # of `weigh`
     DATE_FEW = 20
 
 
+def weighed(Packed packed not None):
+    """Return how many kinds of values there are to `weigh_value`."""
+    return R_EXTRA + (features_at(packed, 0).extras if packed.count else 0)
+
+
 def weigh(Packed packed not None):
     """Write the rarity of all values, and take away birth dates that are placeholders.
 
     Returns how many dates were taken away.
     """
-    cdef int which
-    cdef Py_ssize_t taken = 0
-    for which in range(R_COMPANY + 1):
-        counts = _Counts(packed.count)
-        taken += _weigh_values(packed, which, counts)
-    _weigh_points(packed)
-    for which in range(features_at(packed, 0).extras if packed.count else 0):
-        _weigh_extra(packed, which)
+    return sum(weigh_value(packed, which) for which in range(weighed(packed)))
+
+
+def weigh_value(Packed packed not None, int which):
+    """Do that for one kind of values; other threads may do it for others at the same time."""
+    if not 0 <= which < weighed(packed):
+        raise IndexError(which)
+    cdef Py_ssize_t row, values = 0, taken
+    with nogil:
+        for row in range(packed.count):
+            values += _count_of(features_at(packed, row), which)
+    cdef _Counts counts = _Counts(values)
+    cdef uint32_t* slots = <uint32_t*>malloc(max(values, 1) * sizeof(uint32_t))
+    if slots == NULL:
+        raise MemoryError
+    with nogil:
+        taken = _weigh_values(packed, which, counts, slots)
+        free(slots)
     return taken
 
 
-cdef Py_ssize_t _weigh_values(Packed packed, int which, _Counts counts) noexcept nogil:
-    cdef Py_ssize_t row, present = 0, taken = 0
+cdef Py_ssize_t _weigh_values(
+    Packed packed, int which, _Counts counts, uint32_t* slots
+) noexcept nogil:
+    cdef Py_ssize_t row, at = 0, present = 0, taken = 0
     cdef Features* one
     cdef uint64_t value
-    cdef double most
+    cdef double most, usual = _USUAL[min(which, <int>R_EXTRA)]
     cdef uint32_t count
-    for row in range(packed.count):
-        value = value_of(features_at(packed, row), which)
-        present += value != 0
-        counts.add(value)
-    most = DATE_FEW + DATE_EXCESS * <double>present / COMMON_DATE
+    cdef int i
     for row in range(packed.count):
         one = <Features*>features_at(packed, row)
-        count = counts.count(value_of(one, which))
-        if which == R_BIRTH and count > most:
-            one.birth = 0
-            taken += 1
-            count = 0
-        one.rarities[which] = _rarity(present, count, _USUAL[which])
+        for i in range(_count_of(one, which)):
+            value = _value(one, which, i)
+            present += value != 0
+            slots[at] = counts.add(value) if value else _NOWHERE
+            at += 1
+    if which >= RARITIES:
+        present = packed.count
+    most = DATE_FEW + DATE_EXCESS * <double>present / COMMON_DATE
+    at = 0
+    for row in range(packed.count):
+        one = <Features*>features_at(packed, row)
+        for i in range(_count_of(one, which)):
+            count = 0 if slots[at] == _NOWHERE else counts.counts[slots[at]]
+            at += 1
+            if which == R_BIRTH and count > most:
+                one.birth = 0
+                taken += 1
+                count = 0
+            _put_rarity(one, which, i, _rarity(present, count, usual))
     return taken
-
-
-cdef int _weigh_points(Packed packed) except -1:
-    cdef _Counts emails = _Counts(2 * packed.count)
-    cdef _Counts locals = _Counts(2 * packed.count)
-    cdef _Counts phones = _Counts(2 * packed.count)
-    cdef Py_ssize_t row
-    cdef Features* one
-    cdef Email* email
-    cdef Phone* phone
-    cdef int i
-    cdef Extra* extra
-    with nogil:
-        for row in range(packed.count):
-            one = <Features*>features_at(packed, row)
-            for i in range(one.emails):
-                emails.add(emails_of(one)[i].key)
-                locals.add(emails_of(one)[i].local)
-            for i in range(one.phones):
-                phones.add(phones_of(one)[i].digits)
-        for row in range(packed.count):
-            one = <Features*>features_at(packed, row)
-            for i in range(one.emails):
-                email = <Email*>emails_of(one) + i
-                email.rarity = _rarity(packed.count, emails.count(email.key), _USUAL_POINT)
-                email.local_rarity = _rarity(
-                    packed.count, locals.count(email.local), _USUAL_LOCAL
-                )
-            for i in range(one.phones):
-                phone = <Phone*>phones_of(one) + i
-                phone.rarity = _rarity(packed.count, phones.count(phone.digits), _USUAL_POINT)
-    return 0
-
-
-cdef int _weigh_extra(Packed packed, int which) except -1:
-    cdef _Counts counts = _Counts(packed.count)
-    cdef Py_ssize_t row
-    cdef Extra* extra
-    with nogil:
-        for row in range(packed.count):
-            counts.add(extras_of(features_at(packed, row))[which].hash)
-        for row in range(packed.count):
-            extra = <Extra*>extras_of(features_at(packed, row)) + which
-            extra.rarity = _rarity(packed.count, counts.count(extra.hash), _USUAL_EXTRA)
-    return 0

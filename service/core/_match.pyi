@@ -32,7 +32,10 @@ S_SAME: int
 L_CITY: int
 L_SAME: int
 C_SAME: int
-FAMILIES: tuple[tuple[int, int], ...]
+FAMILIES: tuple[tuple[str, int, int, int], ...]
+BINS: int
+LEAST_BIN: int
+F_YEAR: int
 SECOND_KEYS: int
 ABSENT: int
 B_DAY_MONTH: int
@@ -67,25 +70,27 @@ class Weights:
 class Blocks:
     count: int
     def __init__(self, packed: Packed) -> None: ...
-    def entries(self, first: int, width: int) -> bytes: ...
+    def entries(self, first: int, width: int, sample: int = 1) -> bytes: ...
     def forget(self, entries: Any, first: int, width: int) -> None: ...
 
 def vectors(packed: Packed, ones: Any, others: Any) -> tuple[bytes, bytes]: ...
 def weigh_pairs(packed: Packed, weights: Weights, ones: Any, others: Any, out: Any) -> None: ...
 def split(packed: Packed, entries: Any, which: int, out: Any) -> None: ...
-def compare_blocks(
-    packed: Packed,
-    blocks: Blocks,
-    weights: Weights | None,
-    entries: Any,
-    begin: int,
-    end: int,
-    first: int,
-    limit: int,
-    window: int,
-    keep: float,
-    sample: int,
-) -> tuple[bytes, bytes, bytes, bytes, int]: ...
+def sort_out(entries: Any, limit: int) -> tuple[int, int, int, int]: ...
+
+class Search:
+    def __init__(
+        self,
+        packed: Packed,
+        blocks: Blocks,
+        weights: Weights | None,
+        keep: float,
+        sides: Any = None,
+    ) -> None: ...
+    def compare(
+        self, entries: Any, begin: int, end: int, first: int, limit: int, window: int
+    ) -> tuple[bytes, bytes, bytes, bytes, int, bytes]: ...
+
 def cluster(
     packed: Packed,
     weights: Weights,
@@ -97,6 +102,9 @@ def cluster(
     high: float,
     needed: float,
     most: int,
+    sides: Any = None,
+    apart_starts: Any = None,
+    apart_rows: Any = None,
 ) -> tuple[bytes, int]: ...
 def compare_with(
     probe: bytes, candidates: Sequence[bytes], weights: Weights

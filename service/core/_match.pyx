@@ -1,5 +1,6 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, annotation_typing=False
-"""Compares packed features, a pair at a time, without the GIL: levels, weights, blocks, clusters."""
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: annotation_typing=False
+"""Compares packed features, pair by pair, without the GIL: levels, weights, blocks, clusters."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -10,17 +11,44 @@ from array import array
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from service.core._features cimport (
-    NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET, RARITY_UNITS,
+    NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET,
+    R_STREET_ANYWHERE, RARITY_UNITS,
     NUMBERED, Email, Extra, Features, Packed, Phone, Span, check, features_at,
     emails_of, extras_of, hash_of, mixed, name_of, phones_of, text_of,
 )
-from service.core._names cimport FIRST, INITIAL, LAST, MIDDLE, PARTICLE, ROLE, NameRecord, TokenRecord, alike
+from service.core._names cimport (
+    FIRST, INITIAL, LAST, MIDDLE, PARTICLE, ROLE, NameRecord, TokenRecord, alike,
+)
 from service.core._compare cimport (
     DATE_COMPATIBLE, DATE_MONTH_DAY, DATE_SAME, DATE_SWAPPED, DATE_TYPO, DATE_YEAR, DATE_YEAR_DAY,
-    DATE_YEAR_MONTH, dates, edits, jaro_winkler, words,
+    DATE_YEAR_MONTH, NUMBER_EDIT, NUMBER_ENDING, POSTCODE_AREA,
+    dates, edits, jaro_winkler, numbers, postcodes, words,
 )
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FETCH(at) __builtin_prefetch(at)
+    #else
+    #define FETCH(at)
+    #endif
+    """
+    void FETCH(const void* at) nogil
+
 ctypedef const unsigned char* Bytes
+
+cdef enum:
+    FETCHED_BYTES = 320  # of features: few have more
+    PAIRS_AHEAD = 6
+    DIGITS = 20  # of the largest number of 64 bits
+    # What is rare in a file of many countries may be common among neighbours, who share a culture:
+    # no name says more than this, in units of rarity.
+    RAREST_FIRST = 72  # one of 512
+    RAREST_LAST = 104  # one of 8,192
+    ROAD_LETTERS = 4  # of a word that names a street
+    NAME_LETTERS = 4  # of a name, from which it is seen in an e-mail
+cdef double SIMILAR = 0.85  # Jaro-Winkler, from which two words are similar
+cdef float HOPELESS = -1000  # the weight of a pair that was not compared to the end
 
 cpdef enum:  # fields
     F_FIRST = 0
@@ -35,8 +63,9 @@ cpdef enum:  # fields
     F_STREET = 9
     F_PLACE = 10
     F_COMPANY = 11
-    F_EXTRA = 12
-    FIELDS = 20
+    F_YEAR = 12  # in an e-mail, and the other's year of birth
+    F_EXTRA = 13
+    FIELDS = 21
     LEVELS = 8
     OTHERS = 4  # classes of pairs that are not the same person
 
@@ -137,7 +166,10 @@ cdef inline int _token_level(const _Word* one, const _Word* other) noexcept nogi
     cdef const TokenRecord* a = one.token
     cdef const TokenRecord* b = other.token
     cdef int size = min(a.size, b.size), limit, found
-    if a.size == b.size and memcmp(one.text, other.text, a.size) == 0:
+    cdef bint sounds
+    if a.size == b.size and one.text[0] == other.text[0] and (
+        memcmp(one.text, other.text, a.size) == 0
+    ):
         return N_SAME if not (a.flags | b.flags) & INITIAL and a.size > 1 else N_INITIAL
     if (a.flags | b.flags) & INITIAL or size == 1:
         return N_INITIAL if one.text[0] == other.text[0] else DIFFERENT
@@ -145,18 +177,45 @@ cdef inline int _token_level(const _Word* one, const _Word* other) noexcept nogi
         return N_ALIAS
     limit = 2 if size >= 7 else 1 if size >= 4 else 0
     found = edits(one.text, a.size, other.text, b.size, limit) if limit else 1
-    if found <= limit:
-        return N_TYPO
-    if a.sound and (a.sound == b.sound or (b.other and a.sound == b.other) or (
+    sounds = a.sound and (a.sound == b.sound or (b.other and a.sound == b.other) or (
         a.other and (a.other == b.sound or a.other == b.other)
-    )):
+    ))
+    if found <= limit:
+        # Harry is not Larry mistyped: both are names, and nobody would mishear them.
+        if not sounds and a.names and b.names and a.flags & ROLE != LAST and b.flags & ROLE != LAST:
+            return N_SIMILAR
+        return N_TYPO
+    if sounds:
         return N_SOUND
-    if jaro_winkler(one.text, a.size, other.text, b.size) >= 0.85:
+    if _may_be_similar(one.text, a.size, other.text, b.size) and (
+        jaro_winkler(one.text, a.size, other.text, b.size) >= SIMILAR
+    ):
         return N_SIMILAR
     return DIFFERENT
 
 
-cdef inline int _best(const _Word* ones, int count, const _Word* others, int other_count) noexcept nogil:
+cdef inline bint _may_be_similar(Bytes a, int n, Bytes b, int m) noexcept nogil:
+    """Tell whether two words share so many letters that they may reach SIMILAR."""
+    cdef uint32_t of_a = 0, of_b = 0
+    cdef int i, in_b = 0, in_a = 0, prefix = 0
+    cdef float common, jaro
+    for i in range(n):
+        of_a |= <uint32_t>1 << (a[i] & 31)
+    for i in range(m):
+        of_b |= <uint32_t>1 << (b[i] & 31)
+        in_a += of_a >> (b[i] & 31) & 1
+    for i in range(n):
+        in_b += of_b >> (a[i] & 31) & 1
+    while prefix < 4 and prefix < n and prefix < m and a[prefix] == b[prefix]:
+        prefix += 1
+    common = min(in_a, in_b)
+    jaro = (common / n + common / m + 1) * <float>(1.0 / 3)
+    return jaro + prefix * <float>0.1 * (1 - jaro) >= <float>0.849  # a little less: it is rounded
+
+
+cdef inline int _best(
+    const _Word* ones, int count, const _Word* others, int other_count
+) noexcept nogil:
     cdef int i, j, level, best = ABSENT
     for i in range(count):
         for j in range(other_count):
@@ -197,9 +256,11 @@ cdef inline int _last_level(const _Parts* a, const _Parts* b) noexcept nogil:
     return N_INITIAL if top >= N_TYPO else top if top < N_INITIAL else N_SIMILAR
 
 
-cdef inline void _compare_names(const Features* one, const Features* other, Vector* to) noexcept nogil:
+cdef inline void _compare_names(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
     cdef _Parts a, b
-    cdef int first, last, crossed_first, crossed_last
+    cdef int first, last, middle, crossed_first, crossed_last
     _take_apart(one, &a)
     _take_apart(other, &b)
     first = _best(a.first, a.firsts, b.first, b.firsts)
@@ -219,23 +280,61 @@ cdef inline void _compare_names(const Features* one, const Features* other, Vect
         to.levels[F_ORDER] = 1
         if first <= N_INITIAL and last <= N_INITIAL:
             crossed_first = _token_level(&a.first[0], &b.last[0])
-            crossed_last = _token_level(&a.last[0], &b.first[0])
+            crossed_last = DIFFERENT  # which decides nothing where the first are not similar
+            if crossed_first >= N_SIMILAR:
+                crossed_last = _token_level(&a.last[0], &b.first[0])
             if min(crossed_first, crossed_last) >= N_TYPO or (
                 max(crossed_first, crossed_last) >= N_TYPO
                 and min(crossed_first, crossed_last) >= N_SIMILAR and first + last <= 3
             ):
                 first, last = min(crossed_first, crossed_last), max(crossed_first, crossed_last)
                 to.levels[F_ORDER] = 2
+    middle = _best(a.middle, a.middles, b.middle, b.middles)
+    if one.script != other.script:
+        # What Han characters are read as is a guess: that it differs says nothing.
+        first, last, middle = _unread(first), _unread(last), _unread(middle)
+    if to.levels[F_EMAIL] < E_LOCAL or one.script != other.script:
+        if first <= N_INITIAL and (_is_named_by(one, &b, FIRST) or _is_named_by(other, &a, FIRST)):
+            first = N_ALIAS
+        if last <= N_SOUND and (_is_named_by(one, &b, LAST) or _is_named_by(other, &a, LAST)):
+            last = N_INITIAL
     to.levels[F_FIRST] = first
     to.levels[F_LAST] = last
-    to.levels[F_MIDDLE] = _best(a.middle, a.middles, b.middle, b.middles)
+    to.levels[F_MIDDLE] = middle
     if first == N_SAME:
-        to.rarity[F_FIRST] = min(one.rarities[R_FIRST], other.rarities[R_FIRST])
+        to.rarity[F_FIRST] = min(
+            RAREST_FIRST, min(one.rarities[R_FIRST], other.rarities[R_FIRST])
+        )
     if last == N_SAME:
-        to.rarity[F_LAST] = min(one.rarities[R_LAST], other.rarities[R_LAST])
+        to.rarity[F_LAST] = min(
+            RAREST_LAST, min(one.rarities[R_LAST], other.rarities[R_LAST])
+        )
 
 
-cdef inline void _compare_emails(const Features* one, const Features* other, Vector* to) noexcept nogil:
+cdef inline int _unread(int level) noexcept nogil:
+    return level if level >= N_SOUND else ABSENT
+
+
+cdef bint _is_named_by(const Features* one, const _Parts* parts, int role) noexcept nogil:
+    """Tell whether an e-mail of a record has the first or last name of another in full."""
+    cdef const Email* email = emails_of(one)
+    cdef const _Word* word = &parts.first[0] if role == FIRST else &parts.last[0]
+    cdef Bytes local
+    cdef int i, at, size
+    if not (parts.firsts if role == FIRST else parts.lasts) or word.token.size < NAME_LETTERS:
+        return False
+    size = word.token.size
+    for i in range(one.emails):
+        local = text_of(one, email[i].text)
+        for at in range(email[i].text.size - size + 1):
+            if local[at] == word.text[0] and memcmp(local + at, word.text, size) == 0:
+                return True
+    return False
+
+
+cdef inline void _compare_emails(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
     cdef const Email* a = emails_of(one)
     cdef const Email* b = emails_of(other)
     cdef int i, j, level, best = ABSENT, rarity = 0, this_rarity
@@ -252,7 +351,8 @@ cdef inline void _compare_emails(const Features* one, const Features* other, Vec
                     else:
                         level, this_rarity = E_NAMED, 0
             elif min(a[i].text.size, b[j].text.size) >= 6 and edits(
-                text_of(one, a[i].text), a[i].text.size, text_of(other, b[j].text), b[j].text.size, 2
+                text_of(one, a[i].text), a[i].text.size,
+                text_of(other, b[j].text), b[j].text.size, 2,
             ) <= 2:
                 level = E_DIGITS if _same_letters(one, a[i].text, other, b[j].text) else E_NEAR
                 if (a[i].flags | b[j].flags) & NAMED:
@@ -265,7 +365,9 @@ cdef inline void _compare_emails(const Features* one, const Features* other, Vec
     to.rarity[F_EMAIL] = rarity
 
 
-cdef inline bint _same_letters(const Features* one, Span a, const Features* other, Span b) noexcept nogil:
+cdef inline bint _same_letters(
+    const Features* one, Span a, const Features* other, Span b
+) noexcept nogil:
     """Tell whether two texts differ in digits and signs only."""
     cdef Bytes x = text_of(one, a)
     cdef Bytes y = text_of(other, b)
@@ -283,51 +385,69 @@ cdef inline bint _same_letters(const Features* one, Span a, const Features* othe
         j += 1
 
 
-cdef inline void _compare_phones(const Features* one, const Features* other, Vector* to) noexcept nogil:
+cdef inline void _compare_phones(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
     cdef const Phone* a = phones_of(one)
     cdef const Phone* b = phones_of(other)
-    cdef int i, j, level, best = ABSENT
+    cdef int i, j, best = ABSENT
     for i in range(one.phones):
         for j in range(other.phones):
             if a[i].digits == b[j].digits:
                 to.rarity[F_PHONE] = max(to.rarity[F_PHONE], a[i].rarity)
                 best = P_SAME
             elif best < P_SAME:
-                level = _digits_level(a[i].digits, b[j].digits)
-                best = max(best, level)
+                best = max(best, _digits_level(a[i].digits, b[j].digits))
     to.levels[F_PHONE] = best
 
 
 cdef inline int _digits_level(uint64_t a, uint64_t b) noexcept nogil:
-    """Compare numbers: one digit other, or two neighbours swapped; or the last seven the same."""
-    cdef uint64_t x = a, y = b
-    cdef int differing = 0, at = 0, first = -1, second = -1
-    cdef int da[20]
-    cdef int db[20]
-    if a % 10_000_000 == b % 10_000_000:
-        return P_TAIL
-    while x or y:
-        da[at], db[at] = x % 10, y % 10
-        if da[at] != db[at]:
-            differing += 1
-            if differing == 1:
-                first = at
-            elif differing == 2:
-                second = at
-            else:
-                return DIFFERENT
-        x //= 10
-        y //= 10
-        at += 1
-    if differing == 1:
-        return P_NEAR
-    if second == first + 1 and da[first] == db[second] and da[second] == db[first]:
-        return P_NEAR
-    return DIFFERENT
+    cdef uint8_t texts[2][DIGITS]
+    cdef int a_at = _write_digits(a, texts[0]), b_at = _write_digits(b, texts[1]), level
+    level = numbers(texts[0] + a_at, DIGITS - a_at, texts[1] + b_at, DIGITS - b_at)
+    return P_NEAR if level == NUMBER_EDIT else P_TAIL if level == NUMBER_ENDING else DIFFERENT
 
 
-cdef inline void _compare_places(const Features* one, const Features* other, Vector* to) noexcept nogil:
-    cdef int level = ABSENT, size
+cdef inline int _write_digits(uint64_t number, uint8_t* to) noexcept nogil:
+    """Write a number at the end of DIGITS places; return where it begins."""
+    cdef int at = DIGITS
+    while number:
+        at -= 1
+        to[at] = 48 + number % 10
+        number //= 10
+    return at
+
+
+cdef inline void _compare_years(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
+    """Compare years in e-mails with the other's year of birth, where births do not say more."""
+    cdef int i, j, level = ABSENT
+    if one.birth and other.birth:
+        return
+    for i in range(one.emails):
+        level = max(level, _year_level(emails_of(one)[i].year, _short_year(other.birth)))
+    for j in range(other.emails):
+        level = max(level, _year_level(emails_of(other)[j].year, _short_year(one.birth)))
+    if 0 < to.levels[F_EMAIL] < E_LOCAL:
+        for i in range(one.emails):
+            for j in range(other.emails):
+                level = max(level, _year_level(emails_of(one)[i].year, emails_of(other)[j].year))
+    to.levels[F_YEAR] = level
+
+
+cdef inline int _short_year(uint32_t birth) noexcept nogil:
+    return 1 + (birth >> 9) % 100 if birth >> 9 else 0
+
+
+cdef inline int _year_level(int one, int other) noexcept nogil:
+    return ABSENT if not one or not other else SAME if one == other else DIFFERENT
+
+
+cdef inline void _compare_places(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
+    cdef int level = ABSENT
     cdef bint same_city = one.city.size > 0 and one.city.size == other.city.size and memcmp(
         text_of(one, one.city), text_of(other, other.city), one.city.size
     ) == 0
@@ -345,10 +465,10 @@ cdef inline void _compare_places(const Features* one, const Features* other, Vec
         elif same_city:
             level = L_CITY
         else:
-            size = min(min(one.postcode.size, other.postcode.size), 3)
-            level = L_PREFIX if memcmp(
-                text_of(one, one.postcode), text_of(other, other.postcode), size
-            ) == 0 else DIFFERENT
+            level = L_PREFIX if postcodes(
+                text_of(one, one.postcode), one.postcode.size,
+                text_of(other, other.postcode), other.postcode.size,
+            ) == POSTCODE_AREA else DIFFERENT
     elif one.city.size and other.city.size:
         level = L_CITY if same_city else DIFFERENT
         if level == DIFFERENT and min(one.city.size, other.city.size) >= 4 and edits(
@@ -356,27 +476,34 @@ cdef inline void _compare_places(const Features* one, const Features* other, Vec
         ) <= 1:
             level = L_CITY
     if level == L_CITY:
-        to.rarity[F_PLACE] = max(one.rarities[R_CITY], other.rarities[R_CITY])
+        to.rarity[F_PLACE] = min(one.rarities[R_CITY], other.rarities[R_CITY])
     to.levels[F_PLACE] = level
 
 
-cdef inline void _compare_streets(const Features* one, const Features* other, Vector* to) noexcept nogil:
+cdef inline void _compare_streets(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
     cdef int level = ABSENT
     cdef bint same_number
     cdef float alike_by
     if one.street.size and other.street.size:
         if one.street_hash == other.street_hash:
             level = S_SAME
-            to.rarity[F_STREET] = min(one.rarities[R_STREET], other.rarities[R_STREET])
             if to.levels[F_PLACE] == L_SAME:
+                to.rarity[F_STREET] = min(one.rarities[R_STREET], other.rarities[R_STREET])
                 to.rarity[F_STREET] -= min(to.rarity[F_STREET], one.rarities[R_POSTCODE])
+            else:
+                to.rarity[F_STREET] = one.rarities[R_STREET_ANYWHERE]
         else:
             same_number = one.number.size and one.number.size == other.number.size and memcmp(
                 text_of(one, one.number), text_of(other, other.number), one.number.size
             ) == 0
             alike_by = words(
-                text_of(one, one.street), one.street.size, text_of(other, other.street), other.street.size
+                text_of(one, one.street), one.street.size,
+                text_of(other, other.street), other.street.size,
             )
+            if alike_by >= 0.6 and _have_other_words(one, other):
+                alike_by = 0
             if same_number and alike_by >= 0.75:
                 level = S_NEAR
             elif alike_by >= 0.6:
@@ -388,6 +515,49 @@ cdef inline void _compare_streets(const Features* one, const Features* other, Ve
     to.levels[F_STREET] = level
 
 
+cdef bint _have_other_words(const Features* one, const Features* other) noexcept nogil:
+    """Tell whether each of two streets has a name that the other has not, whatever they share.
+
+    "Plot 2, Lake Colony" and "Plot 2, Hill Colony" share three words of four.
+    """
+    return _has_own_word(one, other) and _has_own_word(other, one)
+
+
+cdef bint _has_own_word(const Features* one, const Features* other) noexcept nogil:
+    cdef Bytes text = text_of(one, one.street)
+    cdef Bytes others = text_of(other, other.street)
+    cdef int at = 0, end, start, stop
+    cdef bint found
+    while at < one.street.size:
+        end = _end_of_word(text, at, one.street.size)
+        if end - at >= ROAD_LETTERS and not b"0" <= text[at] <= b"9":
+            start, found = 0, False
+            while start < other.street.size and not found:
+                stop = _end_of_word(others, start, other.street.size)
+                found = _is_word_like(text + at, end - at, others + start, stop - start)
+                start = stop + 1
+            if not found:
+                return True
+        at = end + 1
+    return False
+
+
+cdef inline int _end_of_word(Bytes text, int at, int size) noexcept nogil:
+    while at < size and text[at] != b" ":
+        at += 1
+    return at
+
+
+cdef inline bint _is_word_like(Bytes a, int n, Bytes b, int m) noexcept nogil:
+    """Tell whether a word may be another: a typo, or shortened."""
+    cdef int common = min(n, m)
+    if common == 0:
+        return False
+    if a[0] == b[0] and (memcmp(a, b, common) == 0 or n != m and a[n - 1] == b[m - 1]):
+        return True
+    return edits(a, n, b, m, 2 if common >= 7 else 1) <= (2 if common >= 7 else 1)
+
+
 cdef inline int _words_level(
     const Features* one, Span a, const Features* other, Span b
 ) noexcept nogil:
@@ -396,7 +566,9 @@ cdef inline int _words_level(
     return C_NEAR if alike_by >= 0.8 else C_PART if alike_by >= 0.5 else DIFFERENT
 
 
-cdef inline void _compare_companies(const Features* one, const Features* other, Vector* to) noexcept nogil:
+cdef inline void _compare_companies(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
     cdef int level = ABSENT
     if one.company.size and other.company.size:
         if one.company.size == other.company.size and memcmp(
@@ -435,22 +607,40 @@ cdef inline bint _is_year(uint32_t date) noexcept nogil:
 
 cdef inline void compare(const Features* one, const Features* other, Vector* to) noexcept nogil:
     """Write the level of each field, and the rarity of what two records share."""
-    cdef int i
     memset(to, 0, sizeof(Vector))
+    _compare_facts(one, other, to)
+    _compare_points(one, other, to)
+    _compare_places(one, other, to)
     _compare_names(one, other, to)
+    _compare_texts(one, other, to)
+
+
+cdef inline void _compare_facts(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
+    cdef int generation = name_of(one).generation, other_generation = name_of(other).generation
     if one.gender and other.gender:
         to.levels[F_GENDER] = SAME if one.gender == other.gender else DIFFERENT
-    if name_of(one).generation and name_of(other).generation:
-        to.levels[F_GENERATION] = (
-            SAME if name_of(one).generation == name_of(other).generation else DIFFERENT
-        )
+    if generation and other_generation:
+        to.levels[F_GENERATION] = SAME if generation == other_generation else DIFFERENT
     if one.birth and other.birth:
         to.levels[F_BIRTH] = _birth_level(one.birth, other.birth)
         if to.levels[F_BIRTH] == B_SAME:
             to.rarity[F_BIRTH] = one.rarities[R_BIRTH]
+
+
+cdef inline void _compare_points(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
     _compare_emails(one, other, to)
     _compare_phones(one, other, to)
-    _compare_places(one, other, to)
+    _compare_years(one, other, to)
+
+
+cdef inline void _compare_texts(
+    const Features* one, const Features* other, Vector* to
+) noexcept nogil:
+    cdef int i
     _compare_streets(one, other, to)
     _compare_companies(one, other, to)
     for i in range(min(one.extras, other.extras)):
@@ -474,34 +664,129 @@ cdef inline void _compare_extras(
     to.levels[F_EXTRA + which] = level
 
 
-cdef class Weights:
-    """What each level of each field says, in bits, against each class of those who are not the same."""
+cdef struct Sum:
+    float known[OTHERS]  # bits of the fields that were compared, for each class
+    float open[OTHERS]  # at most, of those that are still to be
 
-    cdef float bits[OTHERS][FIELDS][LEVELS]
-    cdef uint8_t rare[OTHERS][FIELDS][LEVELS]  # the rarity of the value is added
+
+cdef class Weights:
+    """What each level of each field says, in bits, against each class of other people."""
+
+    cdef float bits[FIELDS][LEVELS][OTHERS]
+    cdef float rare[FIELDS][LEVELS][OTHERS]  # bits for each unit of the value's rarity
+    cdef float most[FIELDS][OTHERS]  # that a field says, beside rarity
     cdef float priors[OTHERS]
 
     def __init__(self, bits, rare, priors):
+        """Take `bits` and `rare` by class, field and level: `rare` says where rarity is added."""
         cdef int field, level, other
         for other in range(OTHERS):
             self.priors[other] = priors[other]
             for field in range(FIELDS):
+                self.most[field][other] = max(0.0, max(bits[other][field]))
                 for level in range(LEVELS):
-                    self.bits[other][field][level] = bits[other][field][level]
-                    self.rare[other][field][level] = rare[other][field][level]
+                    self.bits[field][level][other] = bits[other][field][level]
+                    self.rare[field][level][other] = (
+                        1.0 / RARITY_UNITS if rare[other][field][level] else 0.0
+                    )
+
+    cdef inline void start(self, Sum* sum) noexcept nogil:
+        cdef int other
+        for other in range(OTHERS):
+            sum.known[other], sum.open[other] = self.priors[other], 0
+
+    cdef inline void know(self, Sum* sum, int field, const Vector* vector) noexcept nogil:
+        """Add what a field says."""
+        cdef int other, level = vector.levels[field]
+        cdef float rarity = vector.rarity[field]
+        if level:
+            for other in range(OTHERS):
+                sum.known[other] += (
+                    self.bits[field][level][other] + self.rare[field][level][other] * rarity
+                )
+
+    cdef inline void expect(self, Sum* sum, int field, int same, int rarity) noexcept nogil:
+        """Add what a field may say at most; `same` is its level with a rarity, 0 if it is not."""
+        cdef int other
+        cdef float bits
+        for other in range(OTHERS):
+            bits = self.most[field][other]
+            if same:
+                bits = max(
+                    bits, self.bits[field][same][other] + self.rare[field][same][other] * rarity
+                )
+            sum.open[other] += bits
+
+    cdef inline float least(self, const Sum* sum, bint with_open) noexcept nogil:
+        """Return the weight against the class that it is least against."""
+        cdef int other
+        cdef float least = 1000
+        for other in range(OTHERS):
+            least = min(least, sum.known[other] + (sum.open[other] if with_open else 0))
+        return least
 
     cdef inline float weigh(self, const Vector* vector) noexcept nogil:
-        cdef float least = 1000, total
-        cdef int field, level, other
-        for other in range(OTHERS):
-            total = self.priors[other]
-            for field in range(FIELDS):
-                level = vector.levels[field]
-                total += self.bits[other][field][level]
-                if self.rare[other][field][level]:
-                    total += vector.rarity[field] * <float>(1.0 / RARITY_UNITS)
-            least = min(least, total)
-        return least
+        """Return the match weight of a comparison."""
+        cdef Sum sum
+        cdef int field
+        self.start(&sum)
+        for field in range(FIELDS):
+            self.know(&sum, field, vector)
+        return self.least(&sum, False)
+
+
+cdef float _weigh_within(
+    Weights weights, const Features* one, const Features* other, float keep, Vector* to
+) noexcept nogil:
+    """Compare, the cheap fields first, and weigh; HOPELESS where `keep` cannot be reached."""
+    cdef Sum sum
+    cdef int field
+    memset(to, 0, sizeof(Vector))
+    _compare_facts(one, other, to)
+    _compare_points(one, other, to)
+    _compare_places(one, other, to)
+    weights.start(&sum)
+    for field in range(F_GENDER, F_STREET):
+        weights.know(&sum, field, to)
+    weights.know(&sum, F_PLACE, to)
+    weights.know(&sum, F_YEAR, to)
+    _expect_texts(weights, one, other, to, &sum)
+    weights.expect(&sum, F_FIRST, N_SAME, min(one.rarities[R_FIRST], other.rarities[R_FIRST]))
+    weights.expect(&sum, F_LAST, N_SAME, min(one.rarities[R_LAST], other.rarities[R_LAST]))
+    weights.expect(&sum, F_MIDDLE, ABSENT, 0)
+    weights.expect(&sum, F_ORDER, ABSENT, 0)
+    if weights.least(&sum, True) < keep:
+        return HOPELESS
+    _compare_names(one, other, to)
+    for field in range(F_FIRST, F_GENDER):
+        weights.know(&sum, field, to)
+    memset(sum.open, 0, sizeof(sum.open))
+    _expect_texts(weights, one, other, to, &sum)
+    if weights.least(&sum, True) < keep:
+        return HOPELESS
+    _compare_texts(one, other, to)
+    weights.know(&sum, F_STREET, to)
+    weights.know(&sum, F_COMPANY, to)
+    for field in range(F_EXTRA, F_EXTRA + min(one.extras, other.extras)):
+        weights.know(&sum, field, to)
+    return weights.least(&sum, False)
+
+
+cdef inline void _expect_texts(
+    Weights weights, const Features* one, const Features* other, const Vector* to, Sum* sum
+) noexcept nogil:
+    """Add what the fields say at most that are compared by their words."""
+    cdef int i
+    if one.street.size and other.street.size:
+        weights.expect(
+            sum, F_STREET, S_SAME if one.street_hash == other.street_hash else ABSENT,
+            max(one.rarities[R_STREET], one.rarities[R_STREET_ANYWHERE]),
+        )
+    if one.company.size and other.company.size:
+        weights.expect(sum, F_COMPANY, C_SAME, one.rarities[R_COMPANY])
+    for i in range(min(one.extras, other.extras)):
+        if extras_of(one)[i].hash and extras_of(other)[i].hash:
+            weights.expect(sum, F_EXTRA + i, C_SAME, extras_of(one)[i].rarity)
 
 
 cdef int _check(Packed packed, const uint32_t[::1] ones, const uint32_t[::1] others) except -1:
@@ -532,15 +817,28 @@ def vectors(Packed packed not None, const uint32_t[::1] ones, const uint32_t[::1
     return levels, rarities
 
 
-def weigh_pairs(Packed packed not None, Weights weights not None, const uint32_t[::1] ones, const uint32_t[::1] others, float[::1] out):
+cdef inline void _fetch_features(const Features* one) noexcept nogil:
+    """Have features on their way to the processor before they are looked at."""
+    cdef int line
+    for line in range(0, FETCHED_BYTES, 64):
+        FETCH(<const char*>one + line)
+
+
+def weigh_pairs(
+    Packed packed not None, Weights weights not None,
+    const uint32_t[::1] ones, const uint32_t[::1] others, float[::1] out,
+):
     """Write the match weight of pairs."""
     _check(packed, ones, others)
     if out.shape[0] != ones.shape[0]:
         raise ValueError("one place for each pair")
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, ahead
     cdef Vector vector
     with nogil:
         for i in range(ones.shape[0]):
+            ahead = min(i + PAIRS_AHEAD, ones.shape[0] - 1)
+            _fetch_features(features_at(packed, ones[ahead]))
+            _fetch_features(features_at(packed, others[ahead]))
             compare(features_at(packed, ones[i]), features_at(packed, others[i]), &vector)
             out[i] = weights.weigh(&vector)
 
@@ -548,7 +846,7 @@ def weigh_pairs(Packed packed not None, Weights weights not None, const uint32_t
 # Blocks
 
 cpdef enum:
-    KEYS = 28  # of a record
+    KEYS = 27  # of a record
     KEY_EMAIL = 0  # 4
     KEY_PHONE = 4  # 4
     KEY_BIRTH_LAST = 8
@@ -561,20 +859,45 @@ cpdef enum:
     KEY_PHONE_HEAD = 15
     KEY_PHONE_TAIL = 16
     KEY_YEAR = 17
-    KEY_NAMES_ANY = 18
-    KEY_MONTH_DAY = 19
-    KEY_BIRTH = 20
-    KEY_STREET_ALONE = 21
-    KEY_FIRST_CITY = 22
-    KEY_LAST_CITY = 23
-    KEY_FIRST_POST = 24
-    KEY_LAST_POST = 25
-    KEY_POST_BIRTH = 26
-    KEY_STREET_WORD = 27
+    KEY_BIRTH = 18
+    KEY_STREET_ALONE = 19
+    KEY_FIRST_CITY = 20
+    KEY_LAST_CITY = 21
+    KEY_FIRST_POST = 22
+    KEY_LAST_POST = 23
+    KEY_POST_BIRTH = 24
+    KEY_STREET_WORD = 25
+    KEY_EXTRA = 26
+    STRONG = 60  # records of a block of which all pairs are compared: 1,770
+    WEAK = 20  # 190
 
 SECOND_KEYS = 4  # birth date, name, place, e-mail
-#: Blocking keys that are of one kind: the first, and how many.
-FAMILIES = ((0, 4), (4, 4), *((key, 1) for key in range(8, KEYS)))
+#: Kinds of blocking keys: what they are of, the first of them, how many a record has, and of how
+#: many records a block may be that is compared as a whole. Weak keys have more pairs with each
+#: record that there is, and hardly more of one person: they are to find what others miss.
+FAMILIES = (
+    ("e-mail", KEY_EMAIL, 4, STRONG),
+    ("phone", KEY_PHONE, 4, STRONG),
+    ("birth date, last name", KEY_BIRTH_LAST, 1, STRONG),
+    ("birth date, first name", KEY_BIRTH_FIRST, 1, STRONG),
+    ("birth date, place", KEY_BIRTH_PLACE, 1, STRONG),
+    ("first and last name", KEY_NAME, 1, WEAK),
+    ("sound of the names, place", KEY_SOUND_PLACE, 1, WEAK),
+    ("street, initial", KEY_STREET, 1, STRONG),
+    ("local part of the e-mail", KEY_LOCAL, 1, STRONG),
+    ("first digits of the phone, first name", KEY_PHONE_HEAD, 1, WEAK),
+    ("last digits of the phone, last name", KEY_PHONE_TAIL, 1, WEAK),
+    ("last name, initial, year of birth", KEY_YEAR, 1, WEAK),
+    ("birth date", KEY_BIRTH, 1, WEAK),
+    ("street", KEY_STREET_ALONE, 1, WEAK),
+    ("first name, city", KEY_FIRST_CITY, 1, WEAK),
+    ("last name, city", KEY_LAST_CITY, 1, WEAK),
+    ("first name, postcode", KEY_FIRST_POST, 1, WEAK),
+    ("last name, postcode", KEY_LAST_POST, 1, WEAK),
+    ("postcode, year of birth", KEY_POST_BIRTH, 1, WEAK),
+    ("a word of the street, first name", KEY_STREET_WORD, 1, WEAK),
+    ("further column", KEY_EXTRA, 1, STRONG),
+)
 
 
 cdef inline uint32_t _short(uint64_t one, uint64_t other, uint64_t family) noexcept nogil:
@@ -597,55 +920,60 @@ cdef uint64_t _longest_word(Bytes text, int size) noexcept nogil:
     return hash_of(text + best, length)
 
 
+cdef inline uint64_t _sound_of(const _Word* word) noexcept nogil:
+    return word.token.sound if word.token.sound else hash_of(word.text, word.token.size)
+
+
 cdef void _keys_of(const Features* one, uint32_t* keys) noexcept nogil:
+    """Write the blocking keys of a record, 0 where it has none."""
     cdef _Parts parts
-    cdef uint64_t city, post, first = 0, last = 0, initial = 0, sounds, place, birth = one.birth, name = 0
+    cdef uint64_t first = 0, last = 0, initial = 0, birth = one.birth, year = one.birth >> 9
+    cdef uint64_t city = hash_of(text_of(one, one.city), one.city.size)
+    cdef uint64_t post = hash_of(text_of(one, one.postcode), one.postcode.size)
+    cdef uint64_t place = post if post else one.place_hash, region = place
     cdef int i
     memset(keys, 0, KEYS * sizeof(uint32_t))
     _take_apart(one, &parts)
     if parts.firsts:
-        first = parts.first[0].token.sound
-        if first == 0:
-            first = hash_of(parts.first[0].text, parts.first[0].token.size)
+        first = _sound_of(&parts.first[0])
         initial = parts.first[0].text[0]
     if parts.lasts:
-        last = parts.last[0].token.sound
-        if last == 0:
-            last = hash_of(parts.last[0].text, parts.last[0].token.size)
+        last = _sound_of(&parts.last[0])
+    if one.postcode.size >= 2:
+        region = hash_of(text_of(one, one.postcode), min(one.postcode.size, 3))
     for i in range(one.emails):
         keys[KEY_EMAIL + i] = _short(emails_of(one)[i].key, 1, 1)
     for i in range(one.phones):
         keys[KEY_PHONE + i] = _short(phones_of(one)[i].digits, 1, 2)
     keys[KEY_BIRTH_LAST] = _short(birth, last, 3)
     keys[KEY_BIRTH_FIRST] = _short(birth, first, 4)
-    place = hash_of(text_of(one, one.postcode), one.postcode.size)
-    if place == 0:
-        place = one.place_hash
     keys[KEY_BIRTH_PLACE] = _short(birth, place, 5)
-    if parts.firsts and parts.lasts:
-        name = hash_of(parts.first[0].text, parts.first[0].token.size) ^ hash_of(parts.last[0].text, parts.last[0].token.size)
-        keys[KEY_NAME] = _short(name, 1, 6)
-        sounds = (first ^ last) + first + last
-        if one.postcode.size >= 2:
-            keys[KEY_SOUND_PLACE] = _short(sounds, hash_of(text_of(one, one.postcode), min(one.postcode.size, 3)), 7)
-        else:
-            keys[KEY_SOUND_PLACE] = _short(sounds, one.place_hash, 7)
-        keys[KEY_YEAR] = _short(mixed(last, initial), birth >> 9, 11)
-        keys[KEY_NAMES_ANY] = _short(sounds, birth >> 9, 12)
-    keys[KEY_MONTH_DAY] = _short(first, mixed(birth & 511, hash_of(text_of(one, one.postcode), min(one.postcode.size, 3))) if one.postcode.size and birth else 0, 13)
+    if first and last:
+        # Either order: who swapped the names is met as well.
+        keys[KEY_NAME] = _short(
+            hash_of(parts.first[0].text, parts.first[0].token.size)
+            ^ hash_of(parts.last[0].text, parts.last[0].token.size), 1, 6,
+        )
+        keys[KEY_SOUND_PLACE] = _short((first ^ last) + first + last, region, 7)
+        keys[KEY_YEAR] = _short(mixed(last, initial), year, 11)
     if one.street_hash and initial:
         keys[KEY_STREET] = _short(one.street_hash, mixed(initial, place), 8)
-    city = hash_of(text_of(one, one.city), one.city.size)
-    post = hash_of(text_of(one, one.postcode), one.postcode.size)
     keys[KEY_BIRTH] = _short(birth, 1, 15)
     keys[KEY_STREET_ALONE] = _short(one.street_hash, 1, 16)
     keys[KEY_FIRST_CITY] = _short(first, city, 17)
     keys[KEY_LAST_CITY] = _short(last, city, 18)
     keys[KEY_FIRST_POST] = _short(first, post, 19)
     keys[KEY_LAST_POST] = _short(last, post, 20)
-    keys[KEY_POST_BIRTH] = _short(post, birth >> 9, 21)
+    keys[KEY_POST_BIRTH] = _short(post, year, 21)
     if one.street.size:
-        keys[KEY_STREET_WORD] = _short(_longest_word(text_of(one, one.street), one.street.size), mixed(first, one.number.size), 22)
+        keys[KEY_STREET_WORD] = _short(
+            _longest_word(text_of(one, one.street), one.street.size),
+            mixed(first, one.number.size), 22,
+        )
+    for i in range(one.extras):
+        if not extras_of(one)[i].is_text and extras_of(one)[i].rarity >= 8 * RARITY_UNITS:
+            keys[KEY_EXTRA] = _short(extras_of(one)[i].hash, i + 1, 23)
+            break
     if one.emails:
         keys[KEY_LOCAL] = _short(emails_of(one)[0].local, 1, 9)
     if one.phones:
@@ -653,12 +981,69 @@ cdef void _keys_of(const Features* one, uint32_t* keys) noexcept nogil:
         keys[KEY_PHONE_TAIL] = _short(phones_of(one)[0].digits % 100_000, last, 14)
 
 
-cdef uint32_t _most_row(const uint64_t[::1] entries) noexcept nogil:
-    cdef uint32_t most = 0
+cdef bint _has_row_beyond(const uint64_t* entries, Py_ssize_t size, Py_ssize_t rows) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(entries.shape[0]):
-        most = max(most, <uint32_t>entries[i])
-    return most
+    for i in range(size):
+        if <Py_ssize_t><uint32_t>entries[i] >= rows:
+            return True
+    return False
+
+
+cdef int _check_rows(const uint64_t[::1] entries, Py_ssize_t rows) except -1:
+    if entries.shape[0] and _has_row_beyond(&entries[0], entries.shape[0], rows):
+        raise IndexError("no such row")
+    return 0
+
+
+cdef inline bint _is_drawn(uint32_t key, uint32_t sample) noexcept nogil:
+    return key != 0 and (sample == 1 or mixed(key, sample) % sample == 0)
+
+
+def sort_out(uint64_t[::1] entries, Py_ssize_t limit):
+    """Put entries of blocks that have pairs first, and behind them those of large blocks.
+
+    `entries` are sorted. Returns how many there are of both, how many blocks, and how many large
+    ones. What is left behind is of no use.
+    """
+    cdef Py_ssize_t at = 0, stop, used = 0, blocks = 0, large_blocks = 0, large = 0, i
+    cdef Py_ssize_t total = entries.shape[0]
+    cdef uint64_t* spare = NULL
+    cdef Py_ssize_t room = 0
+    with nogil:
+        while at < total:
+            stop = _end_of_block(entries, at)
+            if stop - at > limit:
+                large += stop - at
+            at = stop
+        if large:
+            spare = <uint64_t*>malloc(large * sizeof(uint64_t))
+            if spare == NULL:
+                with gil:
+                    raise MemoryError
+        at = 0
+        while at < total:
+            stop = _end_of_block(entries, at)
+            if stop - at > limit:
+                memcpy(spare + room, &entries[at], (stop - at) * sizeof(uint64_t))
+                room += stop - at
+                large_blocks += 1
+            elif stop - at > 1:
+                for i in range(at, stop):
+                    entries[used] = entries[i]
+                    used += 1
+                blocks += 1
+            at = stop
+        if large:
+            memcpy(&entries[used], spare, large * sizeof(uint64_t))
+        free(spare)
+    return used, large, blocks, large_blocks
+
+
+cdef inline Py_ssize_t _end_of_block(const uint64_t[::1] entries, Py_ssize_t at) noexcept nogil:
+    cdef uint64_t key = entries[at] >> 32
+    while at < entries.shape[0] and entries[at] >> 32 == key:
+        at += 1
+    return at
 
 
 cdef class Blocks:
@@ -680,26 +1065,34 @@ cdef class Blocks:
     def __dealloc__(self):
         free(self.keys)
 
-    def entries(self, int first, int width):
-        """Return the keys of a family, each with its row, as one number: key << 32 | row."""
-        cdef Py_ssize_t row, used = 0
+    def entries(self, int first, int width, uint32_t sample=1):
+        """Return the keys of a family, each with its row, as one number: key << 32 | row.
+
+        Of `sample` keys one is taken, with all of its rows.
+        """
+        if not (0 <= first <= first + width <= KEYS and sample):
+            raise IndexError(first)
+        cdef Py_ssize_t row, used = 0, room = 0
         cdef int i
         cdef uint32_t key
-        made = PyBytes_FromStringAndSize(NULL, self.count * width * 8)
+        with nogil:
+            for row in range(self.count):
+                for i in range(first, first + width):
+                    room += _is_drawn(self.keys[row * KEYS + i], sample)
+        made = PyBytes_FromStringAndSize(NULL, room * 8)
         cdef uint64_t* to = <uint64_t*><char*>made
         with nogil:
             for row in range(self.count):
                 for i in range(first, first + width):
                     key = self.keys[row * KEYS + i]
-                    if key:
+                    if _is_drawn(key, sample):
                         to[used] = (<uint64_t>key << 32) | <uint64_t>row
                         used += 1
-        return made[: used * 8]
+        return made
 
     def forget(self, const uint64_t[::1] entries, int first, int width):
         """Take back keys: their blocks were too large, and did not give all of their pairs."""
-        if entries.shape[0] and _most_row(entries) >= self.count:
-            raise IndexError(_most_row(entries))
+        _check_rows(entries, self.count)
         cdef Py_ssize_t i
         cdef int j
         cdef uint32_t* keys
@@ -734,11 +1127,10 @@ cdef class Blocks:
 
 
 def split(Packed packed not None, const uint64_t[::1] entries, int which, uint64_t[::1] out):
-    """Write the entries of large blocks anew, under keys of the old and one of SECOND_KEYS values."""
+    """Write the entries of large blocks anew, under keys of the old and of one of SECOND_KEYS."""
     if out.shape[0] != entries.shape[0]:
         raise ValueError("one place for each entry")
-    if entries.shape[0] and _most_row(entries) >= packed.count:
-        raise IndexError(_most_row(entries))
+    _check_rows(entries, packed.count)
     cdef Py_ssize_t i
     cdef const Features* one
     cdef uint64_t value, row
@@ -758,6 +1150,13 @@ def split(Packed packed not None, const uint64_t[::1] entries, int which, uint64
             out[i] = (<uint64_t>_short(entries[i] >> 32, value, 77 + which) << 32) | row
 
 
+cdef enum:
+    AHEAD = 24  # rows: they come from memory while as many are compared
+
+cpdef enum:
+    BINS = 64  # of the histogram of match weights, a bit each
+    LEAST_BIN = -16  # bits of the first, which has all below as well
+
 cdef struct _Found:
     uint32_t* ones
     uint32_t* others
@@ -765,194 +1164,285 @@ cdef struct _Found:
     uint8_t* vectors
     Py_ssize_t count, room
     int64_t compared
+    int64_t bins[BINS]
+    bint failed
 
 
-def compare_blocks(
-    Packed packed not None, Blocks blocks not None, Weights weights, const uint64_t[::1] entries,
-    Py_ssize_t begin, Py_ssize_t end, int first, Py_ssize_t limit, Py_ssize_t window, float keep, uint32_t sample,
-):
-    """Compare the pairs of the blocks that begin in entries[begin:end].
+cdef class Search:
+    """What is looked for in blocks: pairs of at least a weight, or vectors of all to learn from."""
 
-    With `weights`: pairs of at least the weight `keep`. Without: every `sample`-th pair's vectors.
-    A run longer than `limit` is compared within `window`, or left out if that is 0.
-    Returns (ones, others, weights, vectors, compared).
-    """
-    if not 0 <= begin <= end <= entries.shape[0] or blocks.count != packed.count or sample == 0:
-        raise ValueError("no such entries")
-    if entries.shape[0] and _most_row(entries) >= packed.count:
-        raise IndexError(_most_row(entries))
-    cdef _Found found
-    cdef Py_ssize_t at = begin, stop, i, j, total = entries.shape[0], last
-    cdef uint64_t key
-    cdef uint32_t one, other
-    cdef Vector vector
-    cdef float weight = 0
-    cdef bint train = weights is None
-    cdef int failed = 0
-    memset(&found, 0, sizeof(_Found))
-    with nogil:
-        while at < end and at > 0 and entries[at] >> 32 == entries[at - 1] >> 32:
-            at += 1
-        while at < end:
-            key = entries[at] >> 32
-            stop = at + 1
-            while stop < total and entries[stop] >> 32 == key:
-                stop += 1
-            if stop - at > limit and window == 0:
-                at = stop
-                continue
-            for i in range(at, stop):
-                last = stop if stop - at <= limit else min(stop, i + 1 + window)
-                for j in range(i + 1, last):
-                    one, other = <uint32_t>entries[i], <uint32_t>entries[j]
-                    if one == other or blocks.met(one, other, first):
-                        continue
-                    found.compared += 1
-                    if train:
-                        if mixed(one, other) % sample:
-                            continue
-                        compare(features_at(packed, one), features_at(packed, other), &vector)
-                    else:
-                        compare(features_at(packed, one), features_at(packed, other), &vector)
-                        weight = weights.weigh(&vector)
-                        if weight < keep:
-                            continue
-                    if found.count == found.room and _grow(&found, train):
-                        failed = 1
-                        break
-                    found.ones[found.count] = min(one, other)
-                    found.others[found.count] = max(one, other)
-                    if train:
-                        memcpy(found.vectors + found.count * 2 * FIELDS, &vector, 2 * FIELDS)
-                    else:
-                        found.weights[found.count] = weight
-                    found.count += 1
-                if failed:
+    cdef Packed packed
+    cdef Blocks blocks
+    cdef Weights weights
+    cdef float keep
+    cdef const uint8_t* sides
+    cdef object _owner
+
+    def __init__(self, Packed packed not None, Blocks blocks not None, Weights weights, float keep,
+                 const uint8_t[::1] sides=None):
+        """Keep pairs of the weight `keep`, in bits; without `weights` vectors of all are kept.
+
+        With `sides`, a number for each row, pairs within one side are left out.
+        """
+        if blocks.count != packed.count or sides is not None and sides.shape[0] != packed.count:
+            raise ValueError("as many rows in all")
+        self.packed, self.blocks, self.weights, self.keep = packed, blocks, weights, keep
+        self.sides = &sides[0] if sides is not None and packed.count else NULL
+        self._owner = sides
+
+    def compare(self, const uint64_t[::1] entries, Py_ssize_t begin, Py_ssize_t end, int first,
+                Py_ssize_t limit, Py_ssize_t window):
+        """Compare the pairs of the blocks that begin in entries[begin:end].
+
+        Pairs that share a key of a family before `first` are left out: they were met there. A
+        block longer than `limit` is compared within `window` neighbours.
+        Returns (ones, others, weights, vectors, compared, histogram).
+        """
+        cdef _Found found
+        cdef Py_ssize_t at = begin, stop
+        cdef bint wrong = False
+        if not 0 <= begin <= end <= entries.shape[0]:
+            raise ValueError("no such entries")
+        memset(&found, 0, sizeof(_Found))
+        with nogil:
+            while at < end and at > 0 and entries[at] >> 32 == entries[at - 1] >> 32:
+                at += 1
+            while at < end and not found.failed:
+                stop = _end_of_block(entries, at)
+                if _has_row_beyond(&entries[at], stop - at, self.packed.count):
+                    wrong = True
                     break
-            if failed:
-                break
-            at = stop
-    try:
-        if failed:
-            raise MemoryError
-        return (
-            PyBytes_FromStringAndSize(<char*>found.ones, found.count * 4),
-            PyBytes_FromStringAndSize(<char*>found.others, found.count * 4),
-            b"" if train else PyBytes_FromStringAndSize(<char*>found.weights, found.count * 4),
-            PyBytes_FromStringAndSize(<char*>found.vectors, found.count * 2 * FIELDS) if train else b"",
-            found.compared,
-        )
-    finally:
-        free(found.ones)
-        free(found.others)
-        free(found.weights)
-        free(found.vectors)
+                self._compare_block(entries, at, stop, first, limit, window, &found)
+                at = stop
+        try:
+            if wrong:
+                raise IndexError("no such row")
+            if found.failed:
+                raise MemoryError
+            return _as_bytes(&found, self.weights is None)
+        finally:
+            free(found.ones)
+            free(found.others)
+            free(found.weights)
+            free(found.vectors)
+
+    cdef void _compare_block(self, const uint64_t[::1] entries, Py_ssize_t at, Py_ssize_t stop,
+                             int first, Py_ssize_t limit, Py_ssize_t window,
+                             _Found* found) noexcept nogil:
+        cdef Py_ssize_t i, j, last
+        for i in range(at, stop):
+            self._fetch(entries, i)
+            last = stop if stop - at <= limit else min(stop, i + 1 + window)
+            for j in range(i + 1, last):
+                self._compare_pair(<uint32_t>entries[i], <uint32_t>entries[j], first, found)
+
+    cdef inline void _fetch(self, const uint64_t[::1] entries, Py_ssize_t at) noexcept nogil:
+        """Have what is compared of rows further on under way to the processor."""
+        cdef uint32_t row
+        if at + 2 * AHEAD >= entries.shape[0]:
+            return
+        row = min(<uint32_t>entries[at + 2 * AHEAD], <uint32_t>self.packed.count - 1)
+        FETCH(&self.packed._places[row])
+        row = min(<uint32_t>entries[at + AHEAD], <uint32_t>self.packed.count - 1)
+        _fetch_features(features_at(self.packed, row))
+        FETCH(self.blocks.keys + <int64_t>row * KEYS)
+        FETCH(self.blocks.keys + <int64_t>row * KEYS + 16)
+
+    cdef inline void _compare_pair(
+        self, uint32_t one, uint32_t other, int first, _Found* found
+    ) noexcept nogil:
+        cdef Vector vector
+        cdef float weight = 0
+        if one == other or self.sides and self.sides[one] == self.sides[other]:
+            return
+        if self.blocks.met(one, other, first):
+            return
+        found.compared += 1
+        one, other = min(one, other), max(one, other)
+        if self.weights is None:
+            compare(features_at(self.packed, one), features_at(self.packed, other), &vector)
+        else:
+            weight = _weigh_within(
+                self.weights, features_at(self.packed, one), features_at(self.packed, other),
+                self.keep, &vector,
+            )
+            found.bins[min(max(<int>(weight - LEAST_BIN), 0), BINS - 1)] += 1
+            if weight < self.keep:
+                return
+        if found.count == found.room and _grow(found, self.weights is None):
+            found.failed = True
+            return
+        found.ones[found.count], found.others[found.count] = one, other
+        if self.weights is None:
+            memcpy(found.vectors + found.count * 2 * FIELDS, &vector, 2 * FIELDS)
+        else:
+            found.weights[found.count] = weight
+        found.count += 1
+
+
+cdef tuple _as_bytes(const _Found* found, bint train):
+    cdef Py_ssize_t count = found.count
+    return (
+        PyBytes_FromStringAndSize(<char*>found.ones, count * 4),
+        PyBytes_FromStringAndSize(<char*>found.others, count * 4),
+        b"" if train else PyBytes_FromStringAndSize(<char*>found.weights, count * 4),
+        PyBytes_FromStringAndSize(<char*>found.vectors, count * 2 * FIELDS) if train else b"",
+        found.compared,
+        PyBytes_FromStringAndSize(<char*>found.bins, sizeof(found.bins)),
+    )
 
 
 cdef int _grow(_Found* found, bint train) noexcept nogil:
     cdef Py_ssize_t room = max(2 * found.room, 4096)
-    cdef void* grown
-    grown = realloc(found.ones, room * 4)
-    if grown == NULL:
+    if _resize(<void**>&found.ones, room * 4) or _resize(<void**>&found.others, room * 4):
         return 1
-    found.ones = <uint32_t*>grown
-    grown = realloc(found.others, room * 4)
-    if grown == NULL:
+    if train and _resize(<void**>&found.vectors, room * 2 * FIELDS):
         return 1
-    found.others = <uint32_t*>grown
-    if train:
-        grown = realloc(found.vectors, room * 2 * FIELDS)
-        if grown == NULL:
-            return 1
-        found.vectors = <uint8_t*>grown
-    else:
-        grown = realloc(found.weights, room * 4)
-        if grown == NULL:
-            return 1
-        found.weights = <float*>grown
+    if not train and _resize(<void**>&found.weights, room * 4):
+        return 1
     found.room = room
+    return 0
+
+
+cdef int _resize(void** at, Py_ssize_t size) noexcept nogil:
+    cdef void* grown = realloc(at[0], size)
+    if grown == NULL:
+        return 1
+    at[0] = grown
     return 0
 
 
 # Clusters
 
+cdef class Groups:
+    """Groups of rows that are joined, each called by the least of its rows."""
+
+    cdef Py_ssize_t count
+    cdef uint32_t* label
+    cdef int32_t* following  # the next row of the group, -1 at its end
+    cdef int32_t* last
+    cdef int32_t* size
+    cdef const int64_t* apart_starts  # NULL, or where each row's begin in `apart_rows`
+    cdef const uint32_t* apart_rows
+    cdef const uint8_t* sides  # NULL, or of each row
+    cdef object _labels, _owners
+
+    def __cinit__(self, Py_ssize_t count):
+        cdef Py_ssize_t i, room = max(count, 1) * sizeof(int32_t)
+        self.count = count
+        self._labels = PyBytes_FromStringAndSize(NULL, count * sizeof(uint32_t))
+        self.label = <uint32_t*><char*>self._labels
+        self.following = <int32_t*>malloc(room)
+        self.last = <int32_t*>malloc(room)
+        self.size = <int32_t*>malloc(room)
+        if self.following == NULL or self.last == NULL or self.size == NULL:
+            raise MemoryError
+        for i in range(count):
+            self.label[i], self.following[i], self.last[i], self.size[i] = i, -1, i, 1
+
+    def __dealloc__(self):
+        free(self.following)
+        free(self.last)
+        free(self.size)
+
+    cdef int restrict(
+        self, const uint8_t[::1] sides, const int64_t[::1] starts, const uint32_t[::1] rows
+    ) except -1:
+        if sides is not None and sides.shape[0] != self.count:
+            raise ValueError("one side for each row")
+        if starts is not None and starts.shape[0] != self.count + 1:
+            raise ValueError("one place for each row, and one more")
+        self._owners = sides, starts, rows
+        self.sides = &sides[0] if sides is not None and self.count else NULL
+        if starts is not None and rows.shape[0]:
+            self.apart_starts, self.apart_rows = &starts[0], &rows[0]
+        return 0
+
+    cdef bint are_apart(self, uint32_t a, uint32_t b) noexcept nogil:
+        """Tell whether a row of one group must not be with one of the other."""
+        cdef int32_t row
+        cdef int64_t i
+        if self.apart_starts == NULL:
+            return False
+        if self.size[b] < self.size[a]:
+            a, b = b, a
+        row = a
+        while row >= 0:
+            for i in range(self.apart_starts[row], self.apart_starts[row + 1]):
+                if self.label[self.apart_rows[i]] == b:
+                    return True
+            row = self.following[row]
+        return False
+
+    cdef void join(self, uint32_t a, uint32_t b) noexcept nogil:
+        cdef int32_t row
+        a, b = min(a, b), max(a, b)
+        row = b
+        while row >= 0:
+            self.label[row] = a
+            row = self.following[row]
+        self.following[self.last[a]] = b
+        self.last[a] = self.last[b]
+        self.size[a] += self.size[b]
+
+    cdef float support(
+        self, Packed packed, Weights weights, uint32_t a, uint32_t b, float low, float high,
+        int most,
+    ) noexcept nogil:
+        """Return the mean weight between two groups, each pair's within bounds."""
+        cdef int32_t x = a, y
+        cdef int met = 0, other_met, n = 0
+        cdef float total = 0
+        cdef Vector vector
+        while x >= 0 and met < most:
+            y, other_met = b, 0
+            while y >= 0 and other_met < most:
+                if self.sides == NULL or self.sides[x] != self.sides[y]:
+                    compare(features_at(packed, x), features_at(packed, y), &vector)
+                    total += min(max(weights.weigh(&vector), low), high)
+                    n += 1
+                y = self.following[y]
+                other_met += 1
+            x = self.following[x]
+            met += 1
+        return total / n if n else 0
+
+
 def cluster(
     Packed packed not None, Weights weights not None,
     const uint32_t[::1] ones, const uint32_t[::1] others, const float[::1] scores,
     float threshold, float low, float high, float needed, int most,
+    const uint8_t[::1] sides=None,
+    const int64_t[::1] apart_starts=None, const uint32_t[::1] apart_rows=None,
 ):
     """Join the pairs, best first, where what is known between the two groups supports it.
 
+    `apart_rows` has, from the place `apart_starts` of each row on, those that must never be with
+    it; with `sides`, pairs within one side say nothing.
     Returns the label of each row, the least row of its group, as uint32; and how many joins were
     refused.
     """
     _check(packed, ones, others)
     if scores.shape[0] != ones.shape[0]:
         raise ValueError("one weight for each pair")
-    cdef Py_ssize_t count = packed.count, i, refused = 0
-    labels = PyBytes_FromStringAndSize(NULL, count * 4)
-    cdef uint32_t* label = <uint32_t*><char*>labels
-    cdef int32_t* next_of = <int32_t*>malloc(max(count, 1) * 4)
-    cdef int32_t* tail = <int32_t*>malloc(max(count, 1) * 4)
-    cdef int32_t* size = <int32_t*>malloc(max(count, 1) * 4)
+    cdef Groups groups = Groups(packed.count)
+    cdef Py_ssize_t i, refused = 0
     cdef uint32_t a, b
-    cdef int32_t x
-    try:
-        if next_of == NULL or tail == NULL or size == NULL:
-            raise MemoryError
-        with nogil:
-            for i in range(count):
-                label[i] = <uint32_t>i
-                next_of[i] = -1
-                tail[i] = <int32_t>i
-                size[i] = 1
-            for i in range(ones.shape[0]):
-                if scores[i] < threshold:
-                    break
-                a, b = label[ones[i]], label[others[i]]
-                if a == b:
-                    continue
-                if b < a:
-                    a, b = b, a
-                if (size[a] > 1 or size[b] > 1) and not _supported(
-                    packed, weights, a, b, next_of, low, high, needed, most
-                ):
-                    refused += 1
-                    continue
-                x = b
-                while x >= 0:
-                    label[x] = a
-                    x = next_of[x]
-                next_of[tail[a]] = b
-                tail[a] = tail[b]
-                size[a] += size[b]
-    finally:
-        free(next_of)
-        free(tail)
-        free(size)
-    return labels, refused
-
-
-cdef bint _supported(
-    Packed packed, Weights weights, uint32_t a, uint32_t b, const int32_t* next_of,
-    float low, float high, float needed, int most,
-) noexcept nogil:
-    """Tell whether the mean weight between two groups, each weight within bounds, is enough."""
-    cdef int32_t x = a, y
-    cdef int met = 0, other_met, n = 0
-    cdef float total = 0
-    cdef Vector vector
-    while x >= 0 and met < most:
-        y, other_met = b, 0
-        while y >= 0 and other_met < most:
-            compare(features_at(packed, x), features_at(packed, y), &vector)
-            total += min(max(weights.weigh(&vector), low), high)
-            n += 1
-            y = next_of[y]
-            other_met += 1
-        x = next_of[x]
-        met += 1
-    return total / n >= needed
+    groups.restrict(sides, apart_starts, apart_rows)
+    with nogil:
+        for i in range(ones.shape[0]):
+            if scores[i] < threshold:
+                break
+            a, b = groups.label[ones[i]], groups.label[others[i]]
+            if a == b:
+                continue
+            if groups.are_apart(a, b) or (groups.size[a] > 1 or groups.size[b] > 1) and (
+                groups.support(packed, weights, a, b, low, high, most) < needed
+            ):
+                refused += 1
+                continue
+            groups.join(a, b)
+    return groups._labels, refused
 
 
 # One record against a few

@@ -15,7 +15,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 import numpy as np
 
 from service.core._features cimport (
-    R_BIRTH, R_COMPANY, RARITY_UNITS, Email, Features, Packed, Phone, check, emails_of, features_at,
+    RARITIES, Email, Features, Packed, Phone, check, emails_of, features_at,
     hash_of, mixed, name_of, phones_of, text_of, value_of,
 )
 from service.core._features import rarity_of
@@ -152,7 +152,7 @@ def sizes(bytes features not None):
 # Term frequencies
 
 cdef enum:
-    KINDS = 7  # R_FIRST to R_COMPANY
+    KINDS = RARITIES  # of values whose rarity features have at their head
     MOST_VALUES = 65_536  # of a kind: the most frequent; 12 bytes each
     FEWEST = 3  # records that have a value, for it to be kept
 

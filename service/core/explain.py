@@ -8,7 +8,7 @@ are in it: "the same rare last name", not which.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -173,6 +173,20 @@ class Explanation:
         """Return what speaks against it, the strongest first."""
         found = [one for one in self.contributions if one.bits <= -NOTHING_BITS]
         return sorted(found, key=lambda one: one.bits)
+
+
+def explain_some(
+    evidence: Evidence, levels: bytes, rarities: bytes, chosen: Sequence[int]
+) -> list[Explanation]:
+    """Explain the chosen ones of pairs, as `_match.compare_with` gives them."""
+    if not chosen:
+        return []
+    shape = (-1, FIELDS)
+    return explain_all(
+        evidence,
+        np.frombuffer(levels, np.uint8).reshape(shape)[chosen],
+        np.frombuffer(rarities, np.uint8).reshape(shape)[chosen],
+    )
 
 
 def explain_all(evidence: Evidence, levels: Bytes, rarities: Bytes) -> list[Explanation]:

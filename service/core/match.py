@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final, NamedTuple
 
@@ -113,6 +113,7 @@ DEFAULTS: Final[dict[str, tuple[tuple[str, float, float, float], ...]]] = {
         ("similar", 0.1, 0.002, 0.01),
         ("the same", 0.55, 0.0005, 0.07),
     ),
+    "year in the e-mail": (("different", 0.3, 0.98, 0.95), ("of birth", 0.7, 0.02, 0.05)),
     **{
         f"column {number + 1}": (
             ("different", 0.08, 0.97, 0.7),
@@ -148,6 +149,7 @@ _LEARNT = {SAME: tuple(range(FIELDS)), HOUSEHOLD: _SHARED, NAMESAKES: (k.F_PLACE
 _STRENGTH_PAIRS = {SAME: 30.0, STRANGERS: 20.0, HOUSEHOLD: 200.0, NAMESAKES: 200.0}  # of the prior
 _FEWEST = 1e-5  # no level is impossible
 _ENOUGH_PAIRS = 100  # drawn at random that have a field, for its u to be learnt
+_LABEL_WEIGHT = 10.0  # candidates that a labelled pair counts for: it is sure, and hard
 _ROUNDS = 100
 _STILL = 1e-4  # the largest change of an m at which the learning has converged
 
@@ -222,7 +224,7 @@ class Model:
                     for i, c in enumerate(CLASSES):
                         tables[i, field, number] = _number(given["fields"][name][level[0]][c])
             shares = np.array([_number(given["shares"][c]) for c in CLASSES])
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise InvalidArgument(f"Not a model: {type(error).__name__}") from None
         except KeyError as error:
             raise InvalidArgument(f"Not a model: {error} is missing") from None
@@ -240,40 +242,72 @@ class Sample:
     scale: float
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Pairs that somebody judged: levels and rarities as in `Sample`, and who is the same."""
+
+    levels: Bytes
+    rarities: Bytes
+    same: npt.NDArray[np.bool_]  # of shape (pairs,)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the learning went."""
+
+    rounds: int = 0
+    converged: bool = False  # the last round changed less than _STILL
+    last_change: float = 0.0  # the largest of an m in the last round
+    expected_pairs: float = 0.0  # of the same person
+    pairs: int = 0  # candidates that were learnt from
+
+
 def train(
     model: Model,
     candidates: Sample,
     random_levels: Bytes,
     records: int,
     tell: Callable[[str], None] = lambda _: None,
-) -> Model:
-    """Learn from candidate pairs and from pairs drawn at random, none of them labelled.
+    labels: Labels | None = None,
+) -> tuple[Model, Training]:
+    """Learn from candidate pairs and from pairs drawn at random, and from labelled ones.
 
-    `model` is the prior. `tell` hears how each round went.
+    `model` is the prior. `tell` hears how each round went. Labelled pairs say nothing of how many
+    pairs are the same, for nobody drew them at random; of m and of what households share they say
+    as much as `_LABEL_WEIGHT` candidates each.
     """
     all_pairs = records * (records - 1) / 2
     tables, shares = model.tables.copy(), model.shares.copy()
     tables[STRANGERS] = _strangers(tables[STRANGERS], random_levels)
     tables = _derived(tables)
     prior = tables.copy()
-    patterns = _Patterns(candidates)
+    patterns, judged = _Patterns(candidates), _Judged(labels)
+    training = Training(pairs=len(candidates.levels))
     for number in range(_ROUNDS):
         posteriors = patterns.posteriors(tables, shares)
+        known = judged.counts(tables, shares)
         totals = posteriors.sum(axis=1) * candidates.scale
         shares = np.maximum(totals, 1.0) / all_pairs
         shares[STRANGERS] = 1.0
         before = tables[SAME].copy()
         for learner, learnt in _LEARNT.items():
-            for field in patterns.fields.intersection(learnt):
+            for field in (patterns.fields | judged.fields).intersection(learnt):
                 levels = patterns.levels[:, field]
-                counts = np.bincount(levels, posteriors[learner], LEVELS).astype(float)
+                counts = np.bincount(levels, posteriors[learner], LEVELS) + known[learner, field]
                 tables[learner, field] = _share(counts, prior[learner, field], field, learner)
         tables = _derived(tables)
         change = float(np.abs(tables[SAME] - before).max())
         tell(f"round {number + 1}: {totals[SAME]:,.0f} pairs of one person, change {change:.5f}")
-        if change < _STILL:
+        training = replace(
+            training,
+            rounds=number + 1,
+            converged=change < _STILL,
+            last_change=change,
+            expected_pairs=float(totals[SAME]),
+        )
+        if training.converged:
             break
-    return Model(tables, shares)
+    return Model(tables, shares), training
 
 
 def _number(given: object) -> float:
@@ -371,3 +405,30 @@ class _Patterns:
         return np.stack(
             [np.bincount(self._pattern, of_class, len(self.levels)) for of_class in posteriors]
         )
+
+
+class _Judged:
+    """The labelled pairs: what is the same stays so; what is not is of one of the other classes."""
+
+    def __init__(self, labels: Labels | None) -> None:
+        if labels is None:
+            none = np.zeros((0, FIELDS), np.uint8)
+            labels = Labels(none, none, np.zeros(0, bool))
+        same = labels.same
+        self._same = labels.levels[same]
+        self._others = _Patterns(Sample(labels.levels[~same], labels.rarities[~same], 1.0))
+        self.fields = {field for field in range(FIELDS) if labels.levels[:, field].any()}
+
+    def counts(self, tables: Floats, shares: Floats) -> Floats:
+        """Return how often each level is in each class, shape (5, FIELDS, LEVELS)."""
+        impossible = shares.copy()
+        impossible[SAME] = np.finfo(float).tiny
+        posteriors = self._others.posteriors(tables, impossible)
+        posteriors[SAME] = 0.0
+        made = np.zeros((len(CLASSES), FIELDS, LEVELS))
+        for field in self.fields:
+            made[SAME, field] = np.bincount(self._same[:, field], minlength=LEVELS)
+            levels = self._others.levels[:, field]
+            for other in range(1, len(CLASSES)):
+                made[other, field] = np.bincount(levels, posteriors[other], LEVELS)
+        return made * _LABEL_WEIGHT

@@ -227,7 +227,7 @@ def _words() -> dict[bytes, Word]:
         for text in line.split():
             words.setdefault(_joined(text).encode(), Word()).kinds |= PARTICLE
     for number, names in enumerate(_name_classes()):
-        for name in names:
+        for name in sorted(names):  # their order numbers the sets of stored records
             words.setdefault(name.encode(), Word()).names.append(number)
     return words
 

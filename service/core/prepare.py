@@ -13,7 +13,7 @@ from typing import Final
 from service.core import _features, _names, _phones, _probe
 from service.core._emails import EMAIL_RULES_VERSION, EmailParser, email_key
 from service.core._phones import PHONE_RULES_VERSION, phone_key, region_id, region_ids
-from service.core._text import Texts
+from service.core._text import Column, Texts
 from service.core._wire import Columns
 from service.core.model import Channel, PhoneForm
 from service.errors import InvalidArgument
@@ -69,21 +69,29 @@ def match_key(channel: Channel, normal: str) -> str:
 def features(records: Sequence[bytes]) -> list[bytes]:
     """Return what is compared of encoded customers, packed; b"" for what is no customer."""
     columns = Columns(records)
-    packed = _features.Packed()
+    packed, scripts = _features.Packed(), bytearray(columns.count)
+    for names in (columns.first, columns.last):
+        _features.scripts_of(names, scripts)
     postcodes = [columns.postcode[row].translate(_POSTCODE_SIGNS) for row in range(columns.count)]
     _features.pack(
         packed,
         _names.split_names(columns.first, columns.middle, columns.last),
         memoryview(columns.births).cast("I"),
         columns.genders,
-        [_EMAILS.parse(normals).keys for normals in columns.emails],
+        [_email_keys(normals) for normals in columns.emails],
         [_phones.parse(normals, None, 0).keys() for normals in columns.phones],
         [_names.fold(columns.street), _names.fold(columns.city),
          _names.fold(Texts.of(postcodes)), _names.fold(columns.company)],
         [],
         b"",
+        scripts,
     )  # fmt: skip
     made = [packed[row] for row in range(columns.count)]
     for row in columns.broken:
         made[row] = b""
     return made
+
+
+def _email_keys(normals: Texts) -> Column:
+    parsed = _EMAILS.parse(normals)
+    return _features.keys_for_people(parsed.keys, parsed.normal)

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-import numpy as np
-
 from service.core import _probe
-from service.core._match import FIELDS, Weights, compare_with
+from service.core._match import Weights, compare_with
 from service.core._probe import Frequencies, block_keys, is_company
-from service.core.explain import Explanation, explain_all
+from service.core.explain import Explanation, explain_some
 from service.core.match import Evidence, Model
 from service.core.model import Channel, Held
 from service.core.prepare import match_key
@@ -218,7 +216,7 @@ class Matcher:
             for place in sorted(range(len(rows)), key=lambda place: (-bits[place], rows[place]))
             if probability_of(bits[place]) >= least
         ][:limit]
-        explained = _explained(rules.evidence, levels, rarities, shown)
+        explained = explain_some(rules.evidence, levels, rarities, shown)
         similar = tuple(
             Similar(rows[place], self.score(bits[place]), explanation)
             for place, explanation in zip(shown, explained, strict=True)
@@ -251,7 +249,7 @@ class Matcher:
             score = score._replace(action=Action.DIFFERENT, is_distinct=distinct)
         if not explain:
             return score, None
-        (explanation,) = _explained(rules.evidence, levels, rarities, [0])
+        (explanation,) = explain_some(rules.evidence, levels, rarities, [0])
         return score, explanation
 
     def score(self, bits: float) -> Score:
@@ -271,19 +269,6 @@ class Matcher:
 def probability_of(bits: float) -> float:
     """Return the probability that a match weight stands for."""
     return 1.0 / (1.0 + math.exp2(min(-bits, 1_000.0)))
-
-
-def _explained(
-    evidence: Evidence, levels: bytes, rarities: bytes, places: Iterable[int]
-) -> list[Explanation]:
-    chosen = list(places)
-    if not chosen:
-        return []
-    return explain_all(
-        evidence,
-        np.frombuffer(levels, np.uint8).reshape(-1, FIELDS)[chosen],
-        np.frombuffer(rarities, np.uint8).reshape(-1, FIELDS)[chosen],
-    )
 
 
 def _read_rules(reads: Reads) -> Rules:

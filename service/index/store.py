@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -397,6 +397,17 @@ class Reads:
     def operation(self, key: str) -> bytes | None:
         """Return the opaque state of a piece of long work."""
         return self._txn.get(key.encode(), None, self._tables.operations) if key else None
+
+    def operations(
+        self, prefix: str, after: str = "", limit: int = 1_000
+    ) -> list[tuple[str, bytes]]:
+        """Return up to `limit` (key, state) of long work whose keys begin so, above `after`."""
+        start, first = prefix.encode(), after.encode() + b"\0" if after else b""
+        with self._txn.cursor(self._tables.operations) as cursor:
+            if not cursor.set_range(max(start, first)):
+                return []
+            found = takewhile(lambda item: item[0].startswith(start), cursor.iternext())
+            return [(key.decode(), state) for key, state in islice(found, limit)]
 
     def request(self, request_id: str) -> Remembered | None:
         """Return what a request_id led to, unless that is longer ago than the memory reaches."""

@@ -26,8 +26,11 @@ from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
 from service.identity.matching import Matcher
+from service.identity.operations import Operations
 from service.identity.registry import Registry
+from service.identity.scans import Scans
 from service.identity.settle import Settler
+from service.identity.training import Trainings
 from service.index import Index
 from service.server.wire import Records
 from service.settings import Settings
@@ -65,6 +68,9 @@ class Account:
     registry: Registry
     settler: Settler
     matcher: Matcher
+    operations: Operations
+    scans: Scans
+    trainings: Trainings
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -153,7 +159,23 @@ class Accounts:
         registry = Registry(index, self._validator, codec, self._settings)
         settler = Settler(index, self._validator, registry, codec, self._settings)
         matcher = Matcher(self._settings)
-        return Account(config.name, config.default_region, index, registry, settler, matcher)
+        operations = Operations(index, self._settings)
+        return Account(
+            config.name,
+            config.default_region,
+            index,
+            registry,
+            settler,
+            matcher,
+            operations,
+            Scans(index, operations, self._settings),
+            Trainings(index, operations, self._settings),
+        )
+
+    async def recover(self) -> None:
+        """Find the long work that a process of before did not come to the end of."""
+        for account in self._by_name.values():
+            await account.operations.recover()
 
     def authenticate(self, authorization: str) -> tuple[Account, str]:
         """Return account and actor of a call's `authorization` metadata."""
@@ -167,7 +189,8 @@ class Accounts:
         return found
 
     async def close(self) -> None:
-        """Stop settling, write what waits, close the files."""
+        """Stop settling and long work, write what waits, close the files."""
         accounts = list(self._by_name.values())
+        await asyncio.gather(*(account.operations.close() for account in accounts))
         await asyncio.gather(*(account.settler.close() for account in accounts))
         await asyncio.gather(*(account.index.close() for account in accounts))

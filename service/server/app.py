@@ -34,13 +34,14 @@ from namesake.v1 import (
     validation_service_pb2,
 )
 from service.errors import InvalidArgument
-from service.server import health
+from service.server import health, operations
 from service.server.accounts import AccountConfig, Accounts, read_accounts
 from service.server.admin import AdminService
 from service.server.contacts import ValidationService
 from service.server.customers import CustomerService
 from service.server.duplicates import DuplicateService
 from service.server.edge import Edge, whereabouts
+from service.server.operations import OperationsService
 from service.server.transfers import TransferService
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -57,8 +58,9 @@ _FILES = (
     validation_service_pb2,
 )
 ENDING = (signal.SIGTERM, signal.SIGINT)
-SERVICES = tuple(
-    service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+SERVICES = (
+    *(s.full_name for file in _FILES for s in file.DESCRIPTOR.services_by_name.values()),
+    operations.SERVICE,
 )
 
 
@@ -255,6 +257,7 @@ class Worker:
         self._tls = read_tls(self._settings.tls_certificate, self._settings.tls_key)
         await self._validator.start()
         self._accounts.start(self._configs, settle=settle)
+        await self._accounts.recover()
 
     async def start(self, number: int) -> int:
         """Open, build, listen; return the port."""
@@ -290,8 +293,9 @@ class Worker:
                 ("grpc.http2.ping_timeout_ms", settings.keepalive_s * 1_000),
             ],
         )
+        wrapping = Edge(server, self._accounts, self._stopping)
         # To the generated code it is the server.
-        edge = cast(grpc.aio.Server, Edge(server, self._accounts, self._stopping))
+        edge = cast(grpc.aio.Server, wrapping)
         v1.add_CustomerServiceServicer_to_server(
             CustomerService(validator, settings, self._stopping), edge
         )
@@ -299,6 +303,7 @@ class Worker:
         v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), edge)
         v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), edge)
         v1.add_AdminServiceServicer_to_server(self._admin, edge)
+        operations.add_to(wrapping, OperationsService(settings, self._stopping))
         health.add_to(server, SERVICES, self._stopping)
         return server
 

@@ -18,6 +18,7 @@ from service.server.matches import MatchMethods, similar_customers
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_region
+from service.server.scans import ScanMethods
 from service.settings import Settings
 
 COUNT_LEAST_ROWS = 100  # counted of each customer even where a request has used its budget
@@ -25,7 +26,7 @@ COUNT_LEAST_ROWS = 100  # counted of each customer even where a request has used
 _TOKEN = 1
 
 
-class DuplicateService(MatchMethods, v1.DuplicateServiceServicer):
+class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
     """See duplicate_service.proto."""
 
     def __init__(self, settings: Settings) -> None:

@@ -29,9 +29,16 @@ CODES: dict[type[NamesakeError], grpc.StatusCode] = {
     errors.SequenceUnavailable: grpc.StatusCode.OUT_OF_RANGE,
     errors.ReaderStalled: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.ScanUnderWay: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.OperationUnderWay: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.Interrupted: grpc.StatusCode.ABORTED,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     NamesakeError: grpc.StatusCode.INTERNAL,
 }
+
+
+_BY_REASON = {kind.reason: kind for kind in CODES}
 
 
 def code_of(error: NamesakeError) -> grpc.StatusCode:
@@ -40,7 +47,17 @@ def code_of(error: NamesakeError) -> grpc.StatusCode:
 
 
 def status_of(error: NamesakeError) -> grpc.Status:
-    """Return the rich status: ErrorInfo with the reason, BadRequest with the field."""
+    """Return the rich status of a call that failed."""
+    return rpc_status.to_status(message_of(error))
+
+
+def failure(reason: str, message: str) -> status_pb2.Status:
+    """Return what is kept of long work that failed; a reason that nobody knows is INTERNAL."""
+    return message_of(_BY_REASON.get(reason, NamesakeError)(message))
+
+
+def message_of(error: NamesakeError) -> status_pb2.Status:
+    """Return the status as a message: ErrorInfo with the reason, BadRequest with the field."""
     details = [_packed(_info(error))]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
@@ -49,7 +66,7 @@ def status_of(error: NamesakeError) -> grpc.Status:
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     text = f"{error.field}: {error.message}" if error.field else error.message
     code: int = code_of(error).value[0]
-    return rpc_status.to_status(status_pb2.Status(code=code, message=text, details=details))
+    return status_pb2.Status(code=code, message=text, details=details)
 
 
 def _info(error: NamesakeError) -> error_details_pb2.ErrorInfo:

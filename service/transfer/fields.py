@@ -33,6 +33,21 @@ _MAPPED = re.compile(r"(exact|text):[a-z][a-z0-9_]{0,62}")  # of these, too, sev
 _MEANT = {"company_name": "company"} | {
     f"{kind}_{channel}": channel for kind in KINDS for channel in ("email", "phone")
 }
+#: Headers of numbers that a state gives to one person.
+_NATIONAL_IDS = frozenset(
+    words.plain(name)
+    for name in """
+    national id; national id number; national identity number; identity number; id number
+    identity card number; id card; ssn; soc sec id; social security; social security number
+    social security no; social insurance number; sin; nino; national insurance number; nhs number
+    passport; passport number; passport no; tax id; tax number; tax identification number; tin
+    cpf; curp; rfc; dni; nif; nie; nin; cuil; cedula; aadhaar; aadhaar number; pan; pesel; inn
+    snils; инн; снилс; паспорт; codice fiscale; numero de securite sociale; steuer id
+    steuerliche identifikationsnummer; sozialversicherungsnummer; ausweisnummer; personalausweis
+    reisepass; bsn; personnummer; medicare; medicare number; medicare no
+    """.replace("\n", ";").split(";")
+)
+NATIONAL_ID = "exact:national_id"
 _GENDERS = {"male": 1, "female": 2}  # ISO/IEC 5218
 
 
@@ -40,8 +55,9 @@ def matching_fields(header: Sequence[str], options: Iterable[str] = ()) -> dict[
     """Return the columns of each field, as places in the header.
 
     `options` are `COLUMN=FIELD`: one of `MATCHING_FIELDS`, `exact:NAME` (equal or not),
-    `text:NAME` (similar or not), or "-" for a column to leave out. Columns that are neither
-    mapped nor recognised are left out.
+    `text:NAME` (similar or not), or "-" for a column to leave out. Numbers of passports and the
+    like are recognised as `NATIONAL_ID`. Columns that are neither mapped nor recognised are left
+    out.
     """
     overrides = columns.parse_overrides(options, known=is_field)
     fields = columns.settled(columns.fields_of(header, overrides, recognise))
@@ -64,7 +80,9 @@ def recognise(header: str) -> str:
     """Return the field that a header names, "" if it names none."""
     field = columns.recognise(header)
     field = _MEANT.get(field, field)
-    return field if field in MATCHING_FIELDS else ""
+    if field in MATCHING_FIELDS:
+        return field
+    return NATIONAL_ID if words.plain(header) in _NATIONAL_IDS else ""
 
 
 def _may_be_several(field: str) -> bool:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 from pathlib import Path
+from random import Random
+from time import monotonic, sleep
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.worlds import WORLDS, write
-from service.cli.dedupe import cluster_names
-from tests.cli.conftest import Namesake
+from service.cli.records import Found, cluster_names, write_clusters
+from tests.cli.conftest import Namesake, running
+
+ROOT = Path(__file__).parent.parent.parent
 
 PEOPLE = """\
 id,Vorname,Nachname,Geburtsdatum,E-Mail,Telefon,PLZ,Ort
@@ -118,8 +124,188 @@ def test_an_empty_list_has_no_clusters(offline: Namesake, tmp_path: Path) -> Non
     assert (done.status, done.out) == (0, "record,cluster\n")
 
 
+# Two files
+
+FIRST = """\
+id,first_name,last_name,birth_date,email,postcode
+1,Anna,Weiß,1980-05-17,anna.weiss80@example.org,10115
+2,Peter,Lang,1975-01-30,peter@lang.example,80331
+3,Anna,Weiß,1980-05-17,anna.weiss80@example.org,10115
+"""
+SECOND = """\
+id,first_name,last_name,birth_date,email,postcode
+3,Peter,Lang,1975-01-30,peter@lang.example,80331
+1,Yusuf,Demir,1990-11-02,y.demir@example.org,50667
+4,Yusuf,Demir,1990-11-02,y.demir@example.org,50667
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    """Files that number their rows alike, and have doubles within."""
+    paths = (tmp_path / "first.csv", tmp_path / "second.csv")
+    for path, text in zip(paths, (FIRST, SECOND), strict=True):
+        path.write_text(text)
+    return str(paths[0]), str(paths[1])
+
+
+def test_two_files_are_linked_and_neither_is_compared_with_itself(
+    offline: Namesake, two: tuple[str, str]
+) -> None:
+    done = offline("dedupe", two[0], "--link", two[1], "--output", "-")
+    assert done.status == 0, done.err
+    assert done.out.splitlines() == [
+        "record,cluster,file",
+        "1,1:1,1", "2,1:2,1", "3,1:3,1",
+        "3,1:2,2", "1,2:1,2", "4,2:4,2",
+    ]  # fmt: skip
+    assert "1 of the 3 records of the second file are found" in done.err
+
+
+def test_linked_files_are_reported_and_judged(
+    offline: Namesake, two: tuple[str, str], tmp_path: Path
+) -> None:
+    output, pairs, page = (tmp_path / name for name in ("out.csv", "pairs.parquet", "page.html"))
+    files = ("--output", str(output), "--pairs", str(pairs), "--report", str(page))
+    done = offline("dedupe", two[0], "--link", two[1], *files, "--json")
+    (told,) = done.lines
+    assert (told["foundRecords"], told["secondRecords"], told["repeatedIds"]) == (1, 3, 0)
+    (pair,) = pq.read_table(pairs).to_pylist()
+    assert (pair["record"], pair["other"]) == ("2", "3")  # of the first file, of the second
+    assert "1:2 and 2:3" in page.read_text()
+    judged = offline("evaluate", str(output), str(output), "--json")
+    assert [line["f1"] for line in judged.lines] == [1.0, 1.0]
+
+
+def test_one_file_is_linked_to_one(offline: Namesake, two: tuple[str, str]) -> None:
+    done = offline("dedupe", *two, "--link", two[1], "--output", "-")
+    assert (done.status, "--link" in done.err) == (2, True)
+
+
+# Outputs
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--output", "people.csv"), "--output: people.csv is an input already"),
+        (("--output", "link.csv"), "an input"),
+        (("--output", "o.csv", "--report", "folder/../o.csv"), "for --output"),
+        (("--output", "o.csv", "--pairs", "link.csv"), "--pairs: link.csv is an input"),
+        (("--output", "-", "--report", "-"), "--report: - is for --output"),
+        (("--output", "-", "--json"), "--output: - is for --json"),
+        (("--output", "o.csv", "--model", "m.json", "--save-model", "m.json"), "an input"),
+        (("--output", "o.csv", "--link", "link.csv"), "link.csv is an input"),
+        (("--output", "nowhere/o.csv"), "Cannot write nowhere/o.csv"),
+        (("--output", "o.csv", "--report", "nowhere/r.html"), "Cannot write nowhere/r.html"),
+        (("--output", "o.csv", "--pairs", "folder"), "Cannot open folder"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_before_the_work(
+    offline: Namesake,
+    people: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    told: str,
+) -> None:
+    folder = people.parent
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (folder / "link.csv").symlink_to(people)
+    (folder / "m.json").write_text("{}")
+    (folder / "folder").mkdir()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = offline("dedupe", "people.csv", *options)
+    assert done.status in (1, 2)
+    assert told in done.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_no_file(tmp_path: Path, number: signal.Signals) -> None:
+    names = {"--output": "o.csv", "--pairs": "p.parquet", "--report": "r.html", "--save-model": "m"}
+    options = [part for option, name in names.items() for part in (option, str(tmp_path / name))]
+    with running("dedupe", "-", *options) as process:
+        assert process.stdin
+        process.stdin.write(PEOPLE.encode())
+        process.stdin.flush()
+        deadline = monotonic() + 30
+        while len(list(tmp_path.iterdir())) < len(names):  # under way, under other names
+            assert monotonic() < deadline
+            sleep(0.02)
+        assert not {path.name for path in tmp_path.iterdir()} & {*names.values()}
+        process.send_signal(number)
+        assert process.wait(30) != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_on_the_way_leaves_what_was_there(offline: Namesake, tmp_path: Path) -> None:
+    source, output, page = (tmp_path / name for name in ("a.csv", "out.csv", "page.html"))
+    source.write_text('id,email\n1,"a@x.org\n')
+    output.write_text("before")
+    done = offline("dedupe", str(source), "--output", str(output), "--report", str(page))
+    assert done.status == 1
+    assert output.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "out.csv"]
+
+
+def test_ids_that_repeat_are_told_and_their_clusters_kept_apart(
+    offline: Namesake, two: tuple[str, str]
+) -> None:
+    done = offline("dedupe", *two, "--output", "-")
+    assert "2 records repeat the id of another" in done.err
+    rows = [line.split(",") for line in done.out.splitlines()[1:]]
+    assert [cluster for _, cluster in rows] == ["1", "2", "1", "2", "1~2", "1~2"]
+
+
+def _found(names: list[str], labels: list[int], second: int | None = None) -> Found:
+    return Found(pa.array(names, pa.string()), np.array(labels, np.uint32), second)
+
+
+def _named(names: list[str], labels: list[int], second: int | None = None) -> list[str]:
+    return [str(name) for name in cluster_names(_found(names, labels, second)).to_pylist()]
+
+
 def test_clusters_are_called_by_their_least_record() -> None:
-    assert cluster_names(["10", "9", "b", "a"], [0, 0, 2, 2]) == ["9", "9", "a", "a"]
+    assert _named(["10", "9", "b", "a"], [0, 0, 2, 2]) == ["9", "9", "a", "a"]
+    assert _named([], []) == []
+
+
+def test_clusters_are_called_by_a_record_of_the_first_of_two_files() -> None:
+    linked = (["10", "7", "7", "2"], [0, 1, 0, 3], 2)
+    assert _named(*linked) == ["1:10", "1:7", "1:10", "2:2"]
+    assert _found(*linked).in_first == (1, 2)
+
+
+def test_clusters_of_records_with_one_id_are_told_apart() -> None:
+    assert _named(["7", "7", "7~2", "7", "9"], [0, 1, 2, 3, 1]) == ["7", "7~3", "7~2", "7~4", "7~3"]
+    assert _named(["7", "7"], [0, 0]) == ["7", "7"]
+
+
+def test_clusters_are_called_as_an_obvious_loop_would() -> None:
+    draw = Random(4)
+    for second in (None, 300):
+        ids = draw.sample(range(10_000), 600)
+        names = [f"{draw.choice(('', 'é', 'x,'))}{id}" for id in ids]
+        labels = [draw.randrange(200) for _ in names]
+        whole = names if second is None else [
+            f"{1 + (row >= second)}:{name}" for row, name in enumerate(names)
+        ]  # fmt: skip
+        least: dict[int, tuple[str, int, str]] = {}
+        for name, label in zip(whole, labels, strict=True):
+            key = ("" if second is None else name[0], len(name.encode()), name)
+            least[label] = min(least.get(label, key), key)
+        assert _named(names, labels, second) == [least[label][2] for label in labels]
+
+
+def test_clusters_are_written_as_csv() -> None:
+    for names in (["10", "9"], ["x,y", 'a"b', ""]):
+        found = _found(names, [0] * len(names), 1)
+        stream = io.BytesIO()
+        write_clusters(stream, found)
+        rows = [*csv.reader(io.StringIO(stream.getvalue().decode()))]
+        assert rows[0] == ["record", "cluster", "file"]
+        assert [row[0] for row in rows[1:]] == names
 
 
 def test_a_world_is_found_and_judged(offline: Namesake, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.core.oracle_compare import pack as pack_date
 
 GENDERS = {"male": 1, "female": 2}
 NOWHEN = (0, 0, 0)
+NAME_LETTERS = 4  # of a name that is looked for in an e-mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,6 @@ def levels(one: Person, other: Person, are_texts: bytes = b"") -> list[int]:
     """Return the level of each field."""
     names = names_of([one, other])
     made = [k.ABSENT] * k.FIELDS
-    made[k.F_FIRST], made[k.F_LAST], made[k.F_MIDDLE], made[k.F_ORDER] = name_levels(*names)
     genders = [_gender(*pair) for pair in zip((one, other), names, strict=True)]
     made[k.F_GENDER] = _equal(*genders)
     made[k.F_GENERATION] = _equal(*(name.generation for name in names))
@@ -137,6 +137,14 @@ def levels(one: Person, other: Person, are_texts: bytes = b"") -> list[int]:
     made[k.F_EMAIL] = max(
         (email_level(a, b, *local) for a, b in product(one.emails, other.emails)), default=k.ABSENT
     )
+    first, last, made[k.F_MIDDLE], made[k.F_ORDER] = name_levels(*names)
+    if made[k.F_EMAIL] < k.E_LOCAL:
+        if first <= k.N_INITIAL and _has_name_of((one, other), names, _names.FIRST):
+            first = k.N_ALIAS
+        if last <= k.N_SOUND and _has_name_of((one, other), names, _names.LAST):
+            last = k.N_INITIAL
+    made[k.F_FIRST], made[k.F_LAST] = first, last
+    made[k.F_YEAR] = year_level(one, other, made[k.F_EMAIL])
     made[k.F_PHONE] = max(
         (phone_level(a, b) for a, b in product(one.phones, other.phones)), default=k.ABSENT
     )
@@ -182,6 +190,17 @@ def name_levels(one: Name, other: Name) -> tuple[int, int, int, int]:
     return first, last, best(*middles), order
 
 
+def _has_name_of(people: Sequence[Person], names: _names.Names, role: int) -> bool:
+    """Tell whether an e-mail of one has the first or last name of the other."""
+    for person, name in zip(people, (names[1], names[0]), strict=True):
+        token = next(iter(_tokens(name, role)), None)
+        if token and len(token.text) >= NAME_LETTERS:
+            for email in person.emails:
+                if token.text in email.split("@")[0]:
+                    return True
+    return False
+
+
 def _tokens(name: Name, role: int) -> list[Token]:
     return [
         token
@@ -203,9 +222,11 @@ def token_level(a: Token, b: Token) -> int:
         return k.N_SAME
     if {*a.names} & {*b.names}:
         return k.N_ALIAS
+    sounds = bool(({a.sound, a.other} & {b.sound, b.other}) - {""})
     if OSA.distance(a.text, b.text) <= (0 if short < 4 else 1 if short < 7 else 2):
-        return k.N_TYPO
-    if ({a.sound, a.other} & {b.sound, b.other}) - {""}:
+        given = all(token.flags & _names.ROLE != _names.LAST for token in (a, b))
+        return k.N_SIMILAR if given and a.names and b.names and not sounds else k.N_TYPO
+    if sounds:
         return k.N_SOUND
     near = JaroWinkler.similarity(a.text, b.text) >= 0.85
     return k.N_SIMILAR if near else k.DIFFERENT
@@ -286,18 +307,35 @@ def email_level(
 
 
 def phone_level(one: str, other: str) -> int:
-    """Compare digits from the right; a missing one is a zero in front."""
-    a, b = (re.sub(r"\D", "", text).lstrip("0").zfill(20) for text in (one, other))
-    if a == b:
-        return k.P_SAME
-    if a[-7:] == b[-7:]:
-        return k.P_TAIL
-    differ = [i for i in range(20) if a[i] != b[i]]
-    first, last = differ[0], differ[-1]
-    if len(differ) == 1:
-        return k.P_NEAR
-    swapped = last == first + 1 and a[first] + a[last] == b[last] + b[first]
-    return k.P_NEAR if swapped else k.DIFFERENT
+    """Translate the level of two numbers."""
+    digits = [[re.sub(r"\D", "", text).lstrip("0")] for text in (one, other)]
+    level = _compare.number_levels(*map(Texts.of, digits))[0]
+    return {
+        _compare.NUMBER_SAME: k.P_SAME,
+        _compare.NUMBER_EDIT: k.P_NEAR,
+        _compare.NUMBER_ENDING: k.P_TAIL,
+    }.get(level, k.DIFFERENT)
+
+
+def year_level(one: Person, other: Person, email: int) -> int:
+    """Compare years in e-mails with the other's birth, and with each other."""
+    if any(one.birth) and any(other.birth):
+        return k.ABSENT
+    births = [{f"{year % 100:02}"} if year else set() for year, *_ in (one.birth, other.birth)]
+    years = [{*filter(None, map(year_in, person.emails))} for person in (one, other)]
+    met = [(years[0], births[1]), (years[1], births[0])]
+    if 0 < email < k.E_LOCAL:
+        met.append((years[0], years[1]))
+    compared = [(a, b) for a, b in met if a and b]
+    if not compared:
+        return k.ABSENT
+    return k.SAME if any(a & b for a, b in compared) else k.DIFFERENT
+
+
+def year_in(email: str) -> str:
+    """Return the last two digits of the year that a local part ends in."""
+    found = re.search(r"(?<!\d)(?:19|20)?(\d\d)$", email.split("@")[0], re.ASCII)
+    return found[1] if found else ""
 
 
 def place_level(one: Person, other: Person) -> int:
@@ -309,9 +347,10 @@ def place_level(one: Person, other: Person) -> int:
             return k.L_SAME
         if OSA.distance(a, b) == 1:
             return k.L_NEAR
-        size = min(3, len(a), len(b))
-        prefix = k.L_PREFIX if a[:size] == b[:size] else k.DIFFERENT
-        return k.L_CITY if same_city else prefix
+        if same_city:
+            return k.L_CITY
+        level = _compare.postcode_levels(Texts.of([a]), Texts.of([b]))[0]
+        return k.L_PREFIX if level == _compare.POSTCODE_AREA else k.DIFFERENT
     if not one.city or not other.city:
         return k.ABSENT
     near = min(len(one.city), len(other.city)) >= 4 and OSA.distance(one.city, other.city) <= 1
@@ -327,11 +366,26 @@ def street_level(one: str, other: str) -> int:
     numbers = {_house_number(street) for street in (one, other)}
     same_number = len(numbers) == 1 and numbers != {""}
     likeness = _likeness(one, other)
+    if likeness >= 0.6 and _has_own_word(one, other) and _has_own_word(other, one):
+        likeness = 0
     if same_number and likeness >= 0.75:
         return k.S_NEAR
     if likeness >= 0.6:
         return k.S_STREET
     return k.S_NUMBER if same_number else k.DIFFERENT
+
+
+def _has_own_word(one: str, other: str) -> bool:
+    """Tell whether a street has a longer word that is none of the other's."""
+    long = [word for word in one.split(" ") if len(word) >= 4 and word[0] not in "0123456789"]
+    return any(not any(_is_word_like(word, b) for b in other.split(" ") if b) for word in long)
+
+
+def _is_word_like(a: str, b: str) -> bool:
+    short = min(len(a), len(b))
+    if a[0] == b[0] and (a[:short] == b[:short] or (len(a) != len(b) and a[-1] == b[-1])):
+        return True
+    return OSA.distance(a, b) <= (2 if short >= 7 else 1)
 
 
 def _house_number(street: str) -> str:

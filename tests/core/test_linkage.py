@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from functools import cache
-from itertools import islice, product
+from itertools import combinations, islice, product
 from random import Random
 
 import numpy as np
@@ -121,6 +121,43 @@ def test_an_address_of_everybody_joins_nobody() -> None:
     assert result.counts.large_blocks
 
 
+def test_what_was_done_is_counted_by_kind() -> None:
+    counts = linked("mixed").counts
+    assert [kind.name for kind in counts.kinds] == [family[0] for family in k.FAMILIES]
+    assert counts.weights.sum() == counts.compared_pairs
+    matching = counts.weights[-k.LEAST_BIN :].sum()
+    assert matching == sum(kind.matching_pairs for kind in counts.kinds)
+    assert 0 < matching < counts.compared_pairs
+
+
+def test_two_files_are_joined_across() -> None:
+    """Rows of one file are not compared; one of the other may bring two of them together."""
+    people, who = world("clean", 2_000)
+    sides = np.array([row % 2 for row in range(len(people))], np.uint8)
+    result = link(packed(people), sides=sides)
+    assert (sides[result.pairs.ones] != sides[result.pairs.others]).all()
+    across = {
+        (one, other)
+        for one, other in combinations(range(len(who)), 2)
+        if who[one] == who[other] and one % 2 != other % 2
+    }
+    labels = result.labels.tolist()
+    found = sum(labels[one] == labels[other] for one, other in across)
+    assert found > 0.95 * len(across)
+
+
+def test_who_is_known_to_be_another_stays_apart() -> None:
+    """Also where a third record is like both."""
+    people = [Person("Ada", last="King", birth=(1980, 2, 3), emails=("ada@a.eu",))] * 4
+    model = Model.default(100)
+    assert {*link(packed(people), model=model).labels.tolist()} == {0}
+    distinct = [(3, 1), (0, 2)]
+    labels = link(packed(people), model=model, distinct=distinct).labels.tolist()
+    assert labels[3] != labels[1]
+    assert labels[0] != labels[2]
+    assert len({*labels}) == 2
+
+
 # Models
 
 
@@ -192,7 +229,9 @@ def test_training_finds_what_was_planted() -> None:
             bits = -8 * np.log2(tables[field][1][level])
             rarities[levels[:, field] == level, field] = int(bits)
     records = 100_000
-    learnt = match.train(Model.default(records), Sample(levels, rarities, 1.0), strangers, records)
+    learnt, _ = match.train(
+        Model.default(records), Sample(levels, rarities, 1.0), strangers, records
+    )
     for field, (m, u) in tables.items():
         for who, planted in ((match.SAME, m), (match.STRANGERS, u)):
             has = planted > 0

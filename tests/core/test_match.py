@@ -18,8 +18,16 @@ from hypothesis import strategies as st
 from benchmarks.worlds import WORLDS, rows
 from service.core import _match as k
 from service.core import _names
-from service.core._features import RARITY_UNITS, Packed, pack, weigh
-from service.core._match import FIELDS, LEVELS, OTHERS, Blocks, Weights
+from service.core._features import (
+    RARITY_UNITS,
+    SCRIPT_HAN,
+    Packed,
+    keys_for_people,
+    pack,
+    scripts_of,
+    weigh,
+)
+from service.core._match import FIELDS, LEVELS, OTHERS, Blocks, Search, Weights
 from service.core._text import Texts
 from service.core.match import Model
 from tests.core import oracle_match as oracle
@@ -172,7 +180,17 @@ STORIES = [
     (Person(phones=("+442079460018",)), Person(phones=("+442079460081",)), k.F_PHONE, "P_NEAR"),
     (Person(street="12 high street"), Person(street="12 high st"), k.F_STREET, "S_NEAR"),
     (Person(postcode="12345"), Person(postcode="12346"), k.F_PLACE, "L_NEAR"),
-]
+    (Person("Harry"), Person("Larry"), k.F_FIRST, "N_SIMILAR"),
+    (Person("Harry"), Person("Hary"), k.F_FIRST, "N_TYPO"),
+    (Person(last="Morel"), Person(last="Roux", emails=("j.morel@a.eu",)), k.F_LAST, "N_INITIAL"),
+    (Person("Miki"), Person(emails=("miki7@a.eu",)), k.F_FIRST, "N_ALIAS"),
+    (Person(birth=(1974, 5, 6)), Person(emails=("ann74@a.eu",)), k.F_YEAR, "SAME"),
+    (Person(birth=(1974, 5, 6)), Person(emails=("ann1975@a.eu",)), k.F_YEAR, "DIFFERENT"),
+    (Person(birth=(1974, 5, 6)), Person(emails=("ann749@a.eu",)), k.F_YEAR, "ABSENT"),
+    (Person(street="plot 2 lake colony"), Person(street="plot 2 hill colony"), k.F_STREET,
+     "S_NUMBER"),
+    (Person(street="2 lake road apt 7"), Person(street="2 lake rd"), k.F_STREET, "S_STREET"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("one", "other", "which", "expected"), STORIES)
@@ -180,6 +198,29 @@ def test_what_is_written_otherwise_is_known(
     one: Person, other: Person, which: int, expected: str
 ) -> None:
     assert level(one, other, which) == getattr(k, expected)
+
+
+def test_how_han_characters_are_read_is_a_guess() -> None:
+    """They are read as Chinese; that a Japanese name is another in Latin letters says nothing."""
+    people = [Person("智代", last="小林"), Person("Tomoyo", last="Kobayashi")]
+    scripts = np.zeros(2, np.uint8)
+    for part in ("first", "last"):
+        scripts_of(Texts.of([getattr(one, part) for one in people]), scripts)
+    assert scripts.tolist() == [SCRIPT_HAN, 0]
+    nothing = [oracle.column_of(["", ""])] * 4
+    none = np.zeros(2, np.uint32), np.zeros(2, np.uint8)
+    made = Packed()
+    pack(made, oracle.names_of(people), *none, [], [], nothing, [], b"", scripts)
+    found, _ = vectors(made, [0], [1])
+    assert found[0, [k.F_FIRST, k.F_LAST]].tolist() == [k.ABSENT, k.ABSENT]
+    assert level(people[0], people[1], k.F_FIRST) == k.DIFFERENT
+
+
+def test_a_hyphen_of_a_name_begins_no_tag() -> None:
+    normals = ["ada-king@yahoo.com", "ada.king+x@gmail.com", "ada@yahoo.com", ""]
+    keys = ["ada@yahoo.com", "adaking@gmail.com", "ada@yahoo.com", ""]
+    made = keys_for_people(oracle.column_of(keys), oracle.column_of(normals))
+    assert [made[row] for row in range(4)] == [normals[0], *keys[1:]]
 
 
 # Rarity
@@ -265,13 +306,36 @@ def test_a_weight_is_the_least_sum_of_the_four_classes() -> None:
         assert weight == min(said.sum(axis=1) + PRIORS)
 
 
+def test_what_is_not_compared_to_the_end_weighs_too_little() -> None:
+    """Whatever the weights: pairs are given up only if they cannot reach the bound."""
+    people = of_world("families", 400)
+    made = packed(people)
+    weigh(made)
+    blocks = Blocks(made)
+    for seed in range(4):
+        weights, *_ = some_weights(seed)
+        for keep in (-5.0, 0.0, 12.0):
+            for family in k.FAMILIES[:6]:
+                entries = entries_of(blocks, family)
+                found, expected = (
+                    Search(made, blocks, weights, bits).compare(
+                        entries, 0, len(entries), family[1], ALL, 0
+                    )
+                    for bits in (keep, ANY_BITS)
+                )
+                bits = np.frombuffer(expected[2], np.float32)
+                assert np.array_equal(
+                    np.sort(np.frombuffer(found[2], np.float32)), np.sort(bits[bits >= keep])
+                )
+
+
 # Blocks
 
 Entries = npt.NDArray[np.uint64]
 
 
-def entries_of(blocks: Blocks, family: tuple[int, int]) -> Entries:
-    return np.sort(np.frombuffer(blocks.entries(*family), np.uint64))
+def entries_of(blocks: Blocks, family: tuple[str, int, int, int]) -> Entries:
+    return np.sort(np.frombuffer(blocks.entries(*family[1:3]), np.uint64))
 
 
 def compare(
@@ -279,12 +343,13 @@ def compare(
     limit: int = ALL, window: int = 0,
 ) -> list[tuple[int, int]]:  # fmt: skip
     """Return the pairs that are compared, cut into pieces of work."""
-    weights = Model.default(100).weights()
+    search = Search(made, blocks, Model.default(100).weights(), ANY_BITS)
     found = []
     for begin, end in pairwise(cuts):
-        ones, others, bits, _, compared = k.compare_blocks(
-            made, blocks, weights, entries, begin, end, first, limit, window, ANY_BITS, 1
+        ones, others, bits, _, compared, histogram = search.compare(
+            entries, begin, end, first, limit, window
         )
+        assert np.frombuffer(histogram, np.int64).sum() == compared
         pairs = list(
             zip(*(np.frombuffer(part, np.uint32).tolist() for part in (ones, others)), strict=True)
         )
@@ -311,7 +376,7 @@ def test_all_pairs_that_share_a_key_are_compared_once(world: str) -> None:
     for family in k.FAMILIES:
         entries = entries_of(blocks, family)
         cuts = np.linspace(0, len(entries), 8).astype(int).tolist()
-        found = compare(made, blocks, entries, family[0], cuts)
+        found = compare(made, blocks, entries, family[1], cuts)
         expected = sharing(entries) - met
         assert set(found) == expected
         assert len(found) == len(expected)
@@ -368,10 +433,10 @@ def test_pairs_of_a_forgotten_block_may_meet_later() -> None:
     blocks = Blocks(made)
     emails, phones = k.FAMILIES[:2]
     entries = entries_of(blocks, phones)
-    assert compare(made, blocks, entries, phones[0], [0, 3]) == []
-    blocks.forget(entries_of(blocks, emails), *emails)
-    assert len(blocks.entries(*emails)) == 0
-    assert compare(made, blocks, entries, phones[0], [0, 3]) == [(0, 1), (0, 2), (1, 2)]
+    assert compare(made, blocks, entries, phones[1], [0, 3]) == []
+    blocks.forget(entries_of(blocks, emails), *emails[1:3])
+    assert len(entries_of(blocks, emails)) == 0
+    assert compare(made, blocks, entries, phones[1], [0, 3]) == [(0, 1), (0, 2), (1, 2)]
 
 
 # Clusters
@@ -417,6 +482,30 @@ def test_groups_are_joined_as_the_oracle_joins_them(seed: int, most: int) -> Non
     expected = clusters(table.reshape(60, 60), pairs.tolist(), scores.tolist(), *options)
     assert (np.frombuffer(labels, np.uint32).tolist(), refused) == expected
     assert refused
+
+
+def test_pairs_of_one_side_are_not_compared() -> None:
+    made = packed([Person("Ada", emails=("all@a.eu",))] * 4)
+    blocks = Blocks(made)
+    entries = entries_of(blocks, k.FAMILIES[0])
+    sides = np.array([0, 1, 1, 0], np.uint8)
+    search = Search(made, blocks, Model.default(100).weights(), ANY_BITS, sides)
+    ones, others, *_ = search.compare(entries, 0, 4, 0, ALL, 0)
+    pairs = zip(np.frombuffer(ones, np.uint32), np.frombuffer(others, np.uint32), strict=True)
+    assert {*pairs} == {(0, 1), (0, 2), (1, 3), (2, 3)}
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.integers(1, 6))
+def test_blocks_are_sorted_out_by_their_size(keys: list[int], limit: int) -> None:
+    entries = np.sort(np.array([key << 32 | row for row, key in enumerate(keys)], np.uint64))
+    sizes = Counter(keys)
+    small = [entry for entry in entries.tolist() if 1 < sizes[entry >> 32] <= limit]
+    large = [entry for entry in entries.tolist() if sizes[entry >> 32] > limit]
+    used, behind, blocks, large_blocks = k.sort_out(entries, limit)
+    assert entries[:used].tolist() == small
+    assert entries[used : used + behind].tolist() == large
+    assert blocks == sum(1 < size <= limit for size in sizes.values())
+    assert large_blocks == sum(size > limit for size in sizes.values())
 
 
 def test_rows_that_there_are_not_are_refused() -> None:

@@ -13,6 +13,7 @@ from service.errors import InvalidArgument
 from service.transfer import columns
 from service.transfer.fields import (
     MATCHING_FIELDS,
+    NATIONAL_ID,
     BirthDates,
     countries,
     genders,
@@ -44,6 +45,7 @@ def test_the_headers_of_a_known_data_set() -> None:
         "city": [6],
         "postcode": [7],
         "birth_date": [9],
+        NATIONAL_ID: [10],
     }
 
 
@@ -70,7 +72,10 @@ def test_the_headers_of_a_known_data_set() -> None:
         ("Endereço", "street"),
         ("Telemóvel", "phone"),
         ("CEP", "postcode"),
-        ("soc_sec_id", ""),
+        ("soc_sec_id", NATIONAL_ID),
+        ("SSN", NATIONAL_ID),
+        ("Passport No.", NATIONAL_ID),
+        ("ИНН", NATIONAL_ID),
         ("state", ""),
         ("do_not_email", ""),
         ("tags", ""),

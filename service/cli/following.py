@@ -1,0 +1,210 @@
+"""Commands for long work: what is under way, how far it is, what came of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import grpc
+import typer
+from google.longrunning import operations_pb2 as longrunning
+from google.longrunning import operations_pb2_grpc as stubs
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from namesake import v1
+from service.cli import show
+from service.cli.link import REFUSED, Link, complain, remote
+from service.cli.retry import Retry
+
+PREFIX = "operations/"
+LOOK_S = 1  # between two looks at the progress, if the work is not done before
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="As `namesake operations list` shows it.")
+]
+
+Metadata = v1.ScanMetadata | v1.TrainMetadata
+Operation = Any  # google.longrunning.Operation, which has no types
+
+
+@remote
+def list_operations(link: Link) -> None:
+    """List scans and trainings, under way and done, the oldest of each first.
+
+    Examples:
+      namesake operations list
+      namesake operations list --json | jq -r 'select(.done | not).name'
+    """
+    rows = []
+    request = longrunning.ListOperationsRequest()
+    while True:
+        page = link.call(_stub(link).ListOperations, request)
+        for operation in page.operations:
+            if link.as_json:
+                show.json_line(operation)
+            else:
+                rows.append((operation.name, _when(operation), _state(operation)))
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            break
+    if not link.as_json:
+        show.table("Operations", ("name", "began", "state"), rows)
+
+
+@remote
+def show_operation(link: Link, name: NameArgument) -> None:
+    """Show how far an operation is, or what came of it.
+
+    Examples:
+      namesake operations show operations/scan-01a2050e-ed99-7201-8fda-034ce53c364c
+    """
+    tell(
+        link, link.call(_stub(link).GetOperation, longrunning.GetOperationRequest(name=_full(name)))
+    )
+
+
+@remote
+def cancel_operation(link: Link, name: NameArgument) -> None:
+    """Ask an operation to stop; it does within a second or two and writes nothing.
+
+    Examples:
+      namesake operations cancel operations/scan-01a2050e-ed99-7201-8fda-034ce53c364c
+    """
+    link.call(_stub(link).CancelOperation, longrunning.CancelOperationRequest(name=_full(name)))
+    _done(link, "cancel requested", name)
+
+
+@remote
+def wait_operation(link: Link, name: NameArgument) -> None:
+    """Wait for an operation with its progress; exit status 1 if it fails.
+
+    Examples:
+      namesake operations wait operations/train-01a2050e-efa2-766e-9043-4e5270338e7a
+    """
+    finish(link, follow(link, longrunning.Operation(name=_full(name))))
+
+
+@remote
+def delete_operation(link: Link, name: NameArgument) -> None:
+    """Forget an operation that is done. The groups of a scan stay until the next one.
+
+    Examples:
+      namesake operations delete operations/scan-01a2050e-ed99-7201-8fda-034ce53c364c
+    """
+    link.call(_stub(link).DeleteOperation, longrunning.DeleteOperationRequest(name=_full(name)))
+    _done(link, "deleted", name)
+
+
+def follow(link: Link, operation: Operation) -> Operation:
+    """Wait for an operation's end with a progress bar, also while the server is restarted."""
+    retry = Retry()
+    retry.reached()
+    try:
+        with show.progress("{task.description}", "customers") as bar:
+            task = bar.add_task("", total=1.0, done=0)
+            while not operation.done:
+                said = metadata(operation)
+                customers = said.customers if isinstance(said, v1.ScanMetadata) else 0
+                bar.update(task, description=said.step, completed=said.share, done=int(customers))
+                try:
+                    operation = _wait(link, operation.name, LOOK_S)
+                except grpc.RpcError as error:
+                    retry.wait_or_raise(error)
+                else:
+                    retry.progressed()
+    except KeyboardInterrupt:
+        complain(f"{operation.name} goes on; stop it with `namesake operations cancel`")
+        raise
+    return operation
+
+
+def finish(link: Link, operation: Operation) -> Message:
+    """Show what came of an operation and return it; end the command where it failed."""
+    tell(link, operation)
+    if operation.HasField("error"):
+        raise typer.Exit(REFUSED)
+    return summary(operation)
+
+
+def tell(link: Link, operation: Operation) -> None:
+    """Show an operation."""
+    if link.as_json:
+        show.json_line(operation)
+        return
+    facts = [("operation", operation.name), ("began", _when(operation))]
+    facts += [("state", _state(operation))]
+    if operation.HasField("response"):
+        said = summary(operation)
+        facts += [
+            (field.name.replace("_", " "), _written(getattr(said, field.name)))
+            for field in said.DESCRIPTOR.fields
+            if field.name != "model"  # `namesake model export` is for reading it
+        ]
+    show.table("", ("", "value"), facts)
+
+
+def begun(link: Link, operation: Operation) -> None:
+    """Say that nobody waits for an operation."""
+    if link.as_json:
+        show.json_line(operation)
+    else:
+        show.text(f"{operation.name} is under way; see `namesake operations wait`")
+
+
+def metadata(operation: Operation) -> Metadata:
+    """Return how far an operation is."""
+    known: tuple[Metadata, ...] = (v1.ScanMetadata(), v1.TrainMetadata())
+    return next((one for one in known if operation.metadata.Unpack(one)), known[0])
+
+
+def summary(operation: Operation) -> v1.ScanSummary | v1.TrainSummary:
+    """Return what came of an operation that succeeded."""
+    known: tuple[v1.ScanSummary | v1.TrainSummary, ...] = (v1.ScanSummary(), v1.TrainSummary())
+    return next((one for one in known if operation.response.Unpack(one)), known[0])
+
+
+def _wait(link: Link, name: str, timeout_s: int) -> Operation:
+    request = longrunning.WaitOperationRequest(name=name, timeout=Duration(seconds=timeout_s))
+    return link.call(_stub(link).WaitOperation, request)
+
+
+def _stub(link: Link) -> Any:
+    return stubs.OperationsStub(link.channel)
+
+
+def _full(name: str) -> str:
+    return name if name.startswith(PREFIX) else PREFIX + name
+
+
+def _done(link: Link, what: str, name: str) -> None:
+    if link.as_json:
+        show.json_line({"operation": _full(name), "state": what})
+    else:
+        show.text(f"{what}: {_full(name)}")
+
+
+def _when(operation: Operation) -> str:
+    return metadata(operation).start_time.ToDatetime().isoformat(" ", "seconds")
+
+
+def _state(operation: Operation) -> str:
+    said = metadata(operation)
+    if operation.HasField("error"):
+        return f"failed: {operation.error.message}"
+    end_s = said.end_time.seconds if operation.done else time.time()
+    took = f"{max(0, end_s - said.start_time.seconds):.0f} s"
+    return (
+        f"done in {took}" if operation.done else f"{said.step or 'begun'} {said.share:.0%}, {took}"
+    )
+
+
+def _written(value: bool | float | str) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.6g}"
+    return str(value)
