@@ -1447,35 +1447,21 @@ def cluster(
 
 # One record against a few
 
-cdef enum:
-    ROOM = 512  # words: room for the features of one record
-
-
 def compare_with(bytes probe not None, candidates, Weights weights not None):
-    """Compare a weighed probe with each of some records' features, which are not weighed.
+    """Compare a weighed probe with the features of some records, which have weights of values too.
 
     Returns their match weights, and the levels and rarities as `vectors` does.
     """
     cdef const Features* one = check(probe)
     cdef list others = list(candidates)
     cdef Py_ssize_t count = len(others), i
-    cdef uint64_t room[ROOM]
-    cdef Features* other = <Features*>&room[0]
     cdef Vector vector
-    cdef bytes features
     found = array("f", bytes(4 * count))
     cdef float[::1] bits = found
     levels = PyBytes_FromStringAndSize(NULL, count * FIELDS)
     rarities = PyBytes_FromStringAndSize(NULL, count * FIELDS)
     for i in range(count):
-        features = others[i]
-        check(features)
-        if len(features) > 8 * ROOM:
-            raise ValueError("not the features of a record")
-        memcpy(other, <const char*>features, len(features))
-        # What the two share is as rare as the probe says.
-        memset(other.rarities, 255, sizeof(other.rarities))
-        compare(one, other, &vector)
+        compare(one, check(others[i]), &vector)
         bits[i] = weights.weigh(&vector)
         memcpy(<char*>levels + i * FIELDS, vector.levels, FIELDS)
         memcpy(<char*>rarities + i * FIELDS, vector.rarity, FIELDS)

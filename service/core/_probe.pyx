@@ -21,13 +21,14 @@ from service.core._features cimport (
 from service.core._features import rarity_of
 from service.core._names cimport FIRST, LAST, PARTICLE, ROLE, NameRecord, TokenRecord
 
-KEYS_VERSION = 1  # of what `block_keys` gives: stored ones of another are made anew
+KEYS_VERSION = 2  # of what `block_keys` gives: stored ones of another are made anew
 
 cdef enum:
     KEY_BYTES = 8
     SECOND_MASK = 0xFFFF
     PHONE_TAIL = 100_000
     REGION_BYTES = 3  # of a postcode
+    DAY = 31  # mask of a birth date
 
 cdef enum:  # kinds of blocking keys
     BIRTH_LAST = 1
@@ -38,9 +39,12 @@ cdef enum:  # kinds of blocking keys
     PHONE = 6
     STREET = 7
     LAST_YEAR = 8
-    LAST_PLACE = 9
-    COMPANY = 10
-    COMPANY_WORD = 11
+    LAST_POSTCODE = 9
+    LAST_CITY = 10
+    FIRST_CITY = 11
+    BIRTH = 12
+    COMPANY = 13
+    COMPANY_WORD = 14
 
 
 cdef struct _Name:
@@ -96,30 +100,38 @@ def block_keys(bytes features not None):
     """
     cdef const Features* one = check(features)
     cdef _Name name
-    cdef uint64_t birth = one.birth, year = birth >> 9, region, place = one.place_hash
+    cdef uint64_t birth = one.birth, year = birth >> 9, place = one.place_hash
+    cdef uint64_t region, post, city, company
     cdef const Email* emails = emails_of(one)
     cdef const Phone* phones = phones_of(one)
     cdef int i
     cdef list keys = []
     _read_name(one, &name)
+    post = hash_of(text_of(one, one.postcode), one.postcode.size)
+    city = hash_of(text_of(one, one.city), one.city.size)
     region = place
     if one.postcode.size >= REGION_BYTES:
         region = hash_of(text_of(one, one.postcode), REGION_BYTES)
     _add(keys, BIRTH_LAST, birth, name.last, name.first)
     _add(keys, BIRTH_FIRST, birth, name.first, place)
+    if birth & DAY:
+        _add(keys, BIRTH, birth, 1, place)
     _add(keys, NAMES_REGION, _either_order(name.first, name.last), region, birth)
     _add(keys, NAME, name.exact, 1, birth if birth else place)
     _add(keys, LAST_YEAR, mixed(name.last, name.initial) if name.last else 0, year, birth)
-    _add(keys, LAST_PLACE, name.last, place, name.first)
+    _add(keys, LAST_POSTCODE, name.last, post, name.first)
+    _add(keys, LAST_CITY, name.last, city, name.first)
+    _add(keys, FIRST_CITY, name.first, city, birth)
     if one.emails:
         _add(keys, LOCAL, emails[0].local, 1, name.last)
     for i in range(one.phones):
         _add(keys, PHONE, 1 + phones[i].digits % PHONE_TAIL, name.last, name.first)
-    if name.initial:
-        _add(keys, STREET, one.street_hash, mixed(name.initial, place), name.first)
-    elif one.company.size:
-        _add(keys, STREET, one.street_hash, mixed(1, place), 0)
-        _add(keys, COMPANY, hash_of(text_of(one, one.company), one.company.size), 1, place)
+    _add(keys, STREET, one.street_hash, 1, place)
+    company = hash_of(text_of(one, one.company), one.company.size)
+    if name.first or name.last:
+        _add(keys, COMPANY, company, 2, name.last)  # not with the company itself
+    elif company:
+        _add(keys, COMPANY, company, 1, place)
         _add(
             keys, COMPANY_WORD, _longest_word(text_of(one, one.company), one.company.size), region,
             one.street_hash,
@@ -140,7 +152,8 @@ cdef int _add(list keys, uint64_t kind, uint64_t one, uint64_t other, uint64_t s
 
 def is_company(bytes features not None):
     """Tell whether features are of a record without a person's name."""
-    return name_of(check(features)).count == 0
+    cdef const Features* one = check(features)
+    return name_of(one).count == 0 and one.company.size > 0
 
 
 def sizes(bytes features not None):
@@ -155,6 +168,7 @@ cdef enum:
     KINDS = RARITIES  # of values whose rarity features have at their head
     MOST_VALUES = 65_536  # of a kind: the most frequent; 12 bytes each
     FEWEST = 3  # records that have a value, for it to be kept
+    SHARED = 2  # have it at least wherever it counts: the probe and the one that it is shared with
 
 
 cdef class Frequencies:
@@ -181,6 +195,21 @@ cdef class Frequencies:
             self._totals[which], self._others[which] = total, others
             kept = kept[24 + 12 * count + 4 * (count & 1) :]
 
+    def headed(self, bytes features not None):
+        """Return the features with the rarity of each value but e-mails and phones."""
+        check(features)
+        cdef bytes made = PyBytes_FromStringAndSize(<const char*>features, len(features))
+        cdef Features* one = <Features*><char*>made
+        cdef int which
+        cdef uint64_t value
+        for which in range(KINDS):
+            value = value_of(one, which)
+            one.rarities[which] = 0
+            if value:
+                count = (<dict>self._counts[which]).get(value, self._others[which])
+                one.rarities[which] = rarity_of(which, self._totals[which], count)
+        return made
+
     def weighed(
         self, bytes features not None, email_holders, phone_holders, Py_ssize_t records
     ):
@@ -189,28 +218,20 @@ cdef class Frequencies:
         The holders are how many of the account's `records` have each e-mail and phone, in the
         order of the features. A local part is as rare as is usual.
         """
-        check(features)
-        made = PyBytes_FromStringAndSize(<const char*>features, len(features))
+        made = self.headed(features)
         cdef Features* one = <Features*><char*>made
         cdef Email* email
         cdef Phone* phone
-        cdef int which, i
-        cdef uint64_t value
+        cdef int i
         if len(email_holders) != one.emails or len(phone_holders) != one.phones:
             raise ValueError("as many holders as e-mails and phones")
-        for which in range(KINDS):
-            value = value_of(one, which)
-            one.rarities[which] = 0
-            if value:
-                count = self._counts[which].get(value, self._others[which])
-                one.rarities[which] = rarity_of(which, self._totals[which], count)
         for i in range(one.emails):
             email = <Email*>emails_of(one) + i
-            email.rarity = rarity_of(KINDS, records, max(email_holders[i], 1))
+            email.rarity = rarity_of(KINDS, records, max(email_holders[i], SHARED))
             email.local_rarity = rarity_of(KINDS + 1, 0, 1)
         for i in range(one.phones):
             phone = <Phone*>phones_of(one) + i
-            phone.rarity = rarity_of(KINDS + 2, records, max(phone_holders[i], 1))
+            phone.rarity = rarity_of(KINDS + 2, records, max(phone_holders[i], SHARED))
         return made
 
 
@@ -232,7 +253,7 @@ def frequencies(Packed packed not None):
             others = int(np.partition(counts, len(counts) - MOST_VALUES)[len(counts) - MOST_VALUES])
         kept = np.flatnonzero(counts > others)
         parts += [
-            np.array([total, max(others // 2, 1), len(kept)], np.uint64).tobytes(),
+            np.array([total, max(others // 2, SHARED), len(kept)], np.uint64).tobytes(),
             found[kept].tobytes(),
             counts[kept].astype(np.uint32).tobytes(),
             bytes(4 * (len(kept) & 1)),  # so that the next numbers are aligned

@@ -72,7 +72,7 @@ def features(records: Sequence[bytes]) -> list[bytes]:
     packed, scripts = _features.Packed(), bytearray(columns.count)
     for names in (columns.first, columns.last):
         _features.scripts_of(names, scripts)
-    postcodes = [columns.postcode[row].translate(_POSTCODE_SIGNS) for row in range(columns.count)]
+    postcodes = [_postcode(columns.postcode, row) for row in range(columns.count)]
     _features.pack(
         packed,
         _names.split_names(columns.first, columns.middle, columns.last),
@@ -95,3 +95,11 @@ def features(records: Sequence[bytes]) -> list[bytes]:
 def _email_keys(normals: Texts) -> Column:
     parsed = _EMAILS.parse(normals)
     return _features.keys_for_people(parsed.keys, parsed.normal)
+
+
+def _postcode(column: Texts, row: int) -> str:
+    """Return a postcode without what people part it by; none of a damaged record, no UTF-8."""
+    try:
+        return column[row].translate(_POSTCODE_SIGNS)
+    except UnicodeDecodeError:
+        return ""

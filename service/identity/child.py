@@ -246,9 +246,10 @@ def _read(reads: Reads, customers: int, say: _Voice) -> tuple[_Part, _Part]:
     """Return persons and companies."""
     persons, companies = _Part(), _Part()
     for count, (row, features) in enumerate(reads.features()):
-        part = companies if is_company(features) else persons
-        part.packed.add(features)
-        part.rows.append(row)
+        if features:  # or else they are damaged
+            part = companies if is_company(features) else persons
+            part.packed.add(features)
+            part.rows.append(row)
         if count % READ_STEP_ROWS == 0:
             say.progress("reading", count / max(customers, 1), customers=count)
     return persons, companies

@@ -97,7 +97,6 @@ class _Candidates:
 
     def look_points_up(self, reads: Reads, limit: int, count_limit: int) -> None:
         """Find who shares an e-mail or phone; of more than `limit` none is a candidate by it."""
-        stranger = 0 if self._subject.row else 1
         for channel, normal in self._points:
             key = match_key(channel, normal)
             rows = reads.sharing(channel, normal, key, 0, limit + 1)
@@ -106,9 +105,10 @@ class _Candidates:
                 self.split_blocks += 1
                 count = reads.count_sharing(channel, normal, key, count_limit)
             else:
-                count = len(rows)
+                # The subject too, which may not be stored, or not with this point.
+                count = len(rows) + (self._subject.row not in rows)
                 self._add(rows)
-            self._holders[channel, normal] = count + stranger
+            self._holders[channel, normal] = count
 
     def take_points(self, shared: Sequence[Sharing]) -> None:
         """Take who shares them from groups that were found before."""
@@ -139,7 +139,9 @@ class _Candidates:
         )
 
     def _of(self, channel: Channel) -> list[int]:
-        return [self._holders.get(point, 1) for point in self._points if point[0] is channel]
+        held = self._subject.held  # in which a number stands once for each of its extensions
+        own = held.normals[: held.own]
+        return [self._holders.get(point, 1) for point in own if point[0] is channel]
 
 
 class Matcher:
@@ -205,9 +207,9 @@ class Matcher:
         company = is_company(subject.features)
         rows, features = [], []
         for row, packed in reads.features_at(ranked):
-            if is_company(packed) == company:
+            if packed and is_company(packed) == company:
                 rows.append(row)
-                features.append(packed)
+                features.append(rules.frequencies.headed(packed))
         if not rows:
             return Found((), 0, found.split_blocks)
         bits, levels, rarities = compare_with(found.probe(rules), features, rules.weights)
@@ -243,7 +245,9 @@ class Matcher:
         settings = self._settings
         found.look_points_up(reads, settings.match_block_rows, settings.count_limit_rows)
         probe = found.probe(rules)
-        bits, levels, rarities = compare_with(probe, [right.features], rules.weights)
+        bits, levels, rarities = compare_with(
+            probe, [rules.frequencies.headed(right.features)], rules.weights
+        )
         score = self.score(bits[0])
         if distinct or is_company(left.features) != is_company(right.features):
             score = score._replace(action=Action.DIFFERENT, is_distinct=distinct)

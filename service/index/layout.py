@@ -14,6 +14,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
+from zlib import crc32
 
 from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
@@ -270,12 +271,13 @@ def pack_block_entry(second: int, row: int) -> bytes:
 
 
 def block_entries(features: bytes, row: int) -> list[tuple[bytes, bytes]]:
-    """Return the entries of a row's packed features, sorted; pure."""
+    """Return the entries of a row's packed features; pure."""
     return [(key, pack_block_entry(second, row)) for key, second in block_keys(features)]
 
 
 # Values
 
+_CHECKSUM = Struct(">I")
 _FORMAT = Struct(">I")
 _DISTINCT = Struct(">BQHH")
 _MODEL = Struct(">BQQH")
@@ -371,6 +373,18 @@ def decode_request(stored: bytes) -> Remembered:
     """Read `Remembered`; raise FormatMismatch or StorageFault."""
     _, kind, row, sequence, time_us = _unpack(_REQUEST, stored, "requests")
     return Remembered(row, sequence, kind, time_us)
+
+
+def encode_features(features: bytes) -> bytes:
+    """Return the stored form of packed features: kernels read them as they are, so a CRC leads."""
+    return _CHECKSUM.pack(crc32(features)) + features
+
+
+def decode_features(stored: bytes) -> bytes:
+    """Return packed features, b"" where they are damaged (which `verify` tells)."""
+    features = stored[_CHECKSUM.size :]
+    intact = stored[: _CHECKSUM.size] == _CHECKSUM.pack(crc32(features))
+    return features if intact else b""
 
 
 def encode_distinct(time_us: int, actor: bytes, reason: bytes) -> bytes:

@@ -59,7 +59,7 @@ def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -
                 for (row, record), packed in zip(batch, features, strict=True):
                     stored_row = layout.pack_u64(row)
                     if packed:
-                        compared.put(stored_row, packed, append=True)
+                        compared.put(stored_row, layout.encode_features(packed), append=True)
                         entries += layout.block_entries(packed, row)
                     for key in _keys(codec, match_key, row, record):
                         identities.put(key, stored_row)

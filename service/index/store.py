@@ -239,22 +239,26 @@ class Reads:
 
     # Matching
 
-    def features_of(self, row: int) -> bytes | None:
-        """Return what is compared of a live customer, packed."""
-        return self._txn.get(layout.pack_u64(row), None, self._tables.features)
+    def features_of(self, row: int) -> bytes:
+        """Return what is compared of a live customer, packed; b"" for nothing, or damaged."""
+        stored = self._txn.get(layout.pack_u64(row), b"", self._tables.features)
+        return layout.decode_features(stored)
 
     def features_at(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
         """Return (row, packed features) of those rows that have any, in order."""
         with self._txn.cursor(self._tables.features) as cursor:
             found = cursor.getmulti(map(layout.pack_u64, rows))
-        return [(layout.unpack_u64(key), features) for key, features in found]
+        return [(layout.unpack_u64(key), layout.decode_features(one)) for key, one in found]
 
     def features(self, after_row: int = 0, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Iterate (row, packed features) of live customers, ascending, above `after_row`."""
+        """Iterate (row, packed features) of live customers, ascending, above `after_row`.
+
+        Features are b"" where they are damaged.
+        """
         with self._txn.cursor(self._tables.features) as cursor:
             if cursor.set_range(layout.pack_u64(after_row + 1)):
-                for key, features in islice(cursor.iternext(), limit):
-                    yield layout.unpack_u64(key), features
+                for key, stored in islice(cursor.iternext(), limit):
+                    yield layout.unpack_u64(key), layout.decode_features(stored)
 
     def blocks(self, keys: Iterable[tuple[bytes, int]], limit: int) -> list[Block]:
         """Return the rows under each blocking key, at most `limit` of each.

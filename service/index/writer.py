@@ -535,8 +535,9 @@ class _GroupTransaction:
     def _compare_by(self, row: int, features: bytes, new: bool) -> None:
         """Put a row's features and the differences of its blocks; b"" for none."""
         stored_row, table = layout.pack_u64(row), self._tables.features
-        old = b"" if new else self._txn.get(stored_row, b"", table)
-        if features == old:
+        # Of damaged ones nobody knows which entries they have: `verify` names them.
+        old = b"" if new else layout.decode_features(self._txn.get(stored_row, b"", table))
+        if features and features == old:
             return
         before = layout.block_entries(old, row) if old else []
         after = layout.block_entries(features, row) if features else []
@@ -547,8 +548,8 @@ class _GroupTransaction:
             after = [entry for entry in after if entry not in before]
         self._blocks += after
         if features:
-            self._txn.put(stored_row, features, append=new, db=table)
-        elif old:
+            self._txn.put(stored_row, layout.encode_features(features), append=new, db=table)
+        elif not new:
             self._txn.delete(stored_row, b"", table)
 
     def _put_blocks(self) -> None:

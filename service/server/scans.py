@@ -107,8 +107,9 @@ class ScanMethods:
     async def SetModel(  # noqa: N802
         self, request: v1.SetModelRequest, context: Context
     ) -> v1.SetModelResponse:
-        """Use another model from now on."""
+        """Use another model from now on; other workers do within a second."""
         await caller().account.trainings.set(request.model, caller().actor)
+        caller().account.matcher.forget()
         return v1.SetModelResponse()
 
 

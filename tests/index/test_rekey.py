@@ -7,13 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from service.core.model import Channel
-from service.index import Fault, Index, Kind
-from tests.index.cards import SETTINGS, JsonCodec, Person, opened, save_all
+from service.errors import FormatMismatch
+from service.index import Fault, Index, Kind, layout
+from service.index import opened as read_by_nobody
+from tests.index.cards import SETTINGS, JsonCodec, Person, features_of, opened, read, save_all
 
 PEOPLE = [
     Person("a", ("a.b+x@x.org", "a.b@x.org"), ("+5215512345678",), (("crm", "1"),)),
@@ -108,6 +112,121 @@ async def test_a_crash_on_the_way_leaves_all_to_be_done(tmp_path: Path) -> None:
     assert index.follow_rules(JsonCodec(), "2") == len(PEOPLE)
     assert faults(index) == []
     await index.close()
+
+
+class Backwards(JsonCodec):
+    """Compares by rules of another release: names from right to left."""
+
+    def features(self, records: Sequence[bytes]) -> list[bytes]:
+        """Return other features than the codec of the other tests."""
+        people = [read(record) for record in records]
+        turned = [Person(one.id[::-1] + "x", one.emails, note=one.note) for one in people]
+        return [features_of(one.record) for one in turned]
+
+
+async def test_features_and_blocks_of_other_rules_are_made_anew(tmp_path: Path) -> None:
+    """All of them, in one go with the match keys; those of before are gone."""
+    async with opened(tmp_path) as index:
+        index.follow_rules(JsonCodec(), "1")
+        await save_all(index, PEOPLE)
+        assert {f.table for f in index.verify(Backwards()) if isinstance(f, Fault)} == {
+            "features", "blocks",
+        }  # fmt: skip
+        assert index.follow_rules(Backwards(), "2") == len(PEOPLE)
+        assert [step for step in index.verify(Backwards()) if isinstance(step, Fault)] == []
+        with index.snapshot() as snapshot:
+            made = Backwards().features([one.record for one in PEOPLE])
+            assert dict(snapshot.features()) == dict(enumerate(made, 1))
+        assert index.follow_rules(JsonCodec(), "3") == len(PEOPLE)
+        assert faults(index) == []
+
+
+async def test_a_record_that_gives_nothing_to_compare_is_passed_over(tmp_path: Path) -> None:
+    """It has no features and no blocks; the others have theirs."""
+
+    class Partly(JsonCodec):
+        def features(self, records: Sequence[bytes]) -> list[bytes]:
+            made = super().features(records)
+            return [b"" if read(r).id == "b" else f for r, f in zip(records, made, strict=True)]
+
+    async with opened(tmp_path) as index:
+        await save_all(index, PEOPLE)
+        assert index.follow_rules(Partly(), "1") == len(PEOPLE)
+        with index.snapshot() as snapshot:
+            assert [row for row, _ in snapshot.features()] == [1, 3]
+        assert [step for step in index.verify(Partly()) if isinstance(step, Fault)] == []
+
+
+NEW_TABLES = ("features", "blocks", "distinct", "groups", "models")
+
+
+def make_old(folder: Path, format_: int = 1, *, drop: bool = True) -> None:
+    """Leave of an index what a release of an older format had."""
+    with (
+        lmdb.open(os.fspath(folder), max_dbs=32, map_size=1 << 30) as env,
+        env.begin(write=True) as txn,
+    ):
+        for name in NEW_TABLES if drop else ():
+            txn.drop(env.open_db(name.encode(), txn=txn), delete=True)
+        meta = env.open_db(b"meta", txn=txn)
+        txn.put(layout.META_FORMAT, layout.encode_format(format_), db=meta)
+
+
+def stored_format(folder: Path) -> bytes | None:
+    """Return what the file says of its format."""
+    with lmdb.open(os.fspath(folder), max_dbs=32, map_size=1 << 30) as env, env.begin() as txn:
+        stored: bytes | None = txn.get(layout.META_FORMAT, db=env.open_db(b"meta", txn=txn))
+        return stored
+
+
+async def test_an_index_of_format_1_is_migrated(tmp_path: Path) -> None:
+    """It opens, whatever stops it before its features are made, and has them afterwards."""
+    async with opened(tmp_path) as index:
+        index.follow_rules(JsonCodec(), "old")
+        await save_all(index, PEOPLE)
+    make_old(tmp_path)
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot:
+            assert snapshot.customer_count == len(PEOPLE)
+            assert (list(snapshot.features()), snapshot.model()) == ([], None)
+            assert (snapshot.distinct_of(1), snapshot.groups(1)) == ([], [])
+        assert {fault.table for fault in faults(index)} == {"features", "blocks"}
+    assert stored_format(tmp_path) == layout.encode_format()
+    async with opened(tmp_path) as index:  # a first start that ended before the features
+        assert index.follow_rules(JsonCodec(), "new") == len(PEOPLE)
+        assert faults(index) == []
+        with index.snapshot() as snapshot:
+            expected = [(row, features_of(one.record)) for row, one in enumerate(PEOPLE, 1)]
+            assert list(snapshot.features()) == expected
+        await save_all(index, [Person("d", note="Ada"), Person("a", note="Ida")])
+        assert faults(index) == []
+        assert index.follow_rules(JsonCodec(), "new") == 0
+
+
+async def test_an_index_of_format_1_is_read_by_commands_too(tmp_path: Path) -> None:
+    """Which serve nobody, and make nothing anew."""
+    async with opened(tmp_path) as index:
+        index.follow_rules(JsonCodec(), "old")
+        await save_all(index, PEOPLE)
+    make_old(tmp_path)
+    with read_by_nobody(tmp_path, SETTINGS) as snapshot:
+        assert snapshot.customer_count == len(PEOPLE)
+    async with opened(tmp_path) as index:
+        assert index.follow_rules(JsonCodec(), "new") == len(PEOPLE)
+        assert faults(index) == []
+
+
+@pytest.mark.parametrize(("format_", "advice"), [(3, "newer release"), (0, "export it")])
+async def test_an_index_of_any_other_format_is_refused(
+    tmp_path: Path, format_: int, advice: str
+) -> None:
+    """And left as it is."""
+    async with opened(tmp_path) as index:
+        await save_all(index, PEOPLE)
+    make_old(tmp_path, format_, drop=False)
+    with pytest.raises(FormatMismatch, match=advice):
+        reopen(tmp_path)
+    assert stored_format(tmp_path) == layout.encode_format(format_)
 
 
 @pytest.mark.parametrize("people", [0, 3_000])

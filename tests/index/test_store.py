@@ -14,9 +14,11 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, LimitExceeded, StorageFault
 from service.index import (
+    Block,
     Decision,
     Delete,
     Found,
@@ -105,6 +107,52 @@ async def test_a_key_of_many_rows_is_paged(tmp_path: Path) -> None:
             assert snapshot.count(Kind.EMAIL, "one@x.org", 10_000) == 3_000
             assert snapshot.pending_rows("x.org", 2_998) == [2_999, 3_000]
         assert faults(index) == []
+
+
+async def test_a_large_block_is_split_by_its_second_key(tmp_path: Path) -> None:
+    """Up to the limit all rows of a block; beyond it those that share the second key, in order."""
+    people = [Person(f"{name}-{n}", ("one@x.org",)) for n in range(20) for name in ("smith", "jo")]
+    people.append(Person("smith", ("other@x.org",)))
+    async with opened(tmp_path) as index:
+        await save_all(index, people)
+        with index.snapshot() as snapshot:
+            features = snapshot.features_of(1)
+            assert features is not None
+            keys = block_keys(features)
+            found = dict(zip(keys, snapshot.blocks(keys, 40), strict=True))
+            ((key, second),) = [one for one, block in found.items() if block.size == 40]
+            assert sorted(found[key, second].rows) == list(range(1, 41))
+            smiths = [row for row in range(1, 41) if row % 2]
+            for limit, rows in ((39, smiths), (20, smiths), (7, smiths[:7]), (1, [1])):
+                assert snapshot.blocks([(key, second)], limit) == [Block(40, rows)]
+            assert snapshot.blocks([(key, second ^ 1)], 39) == [Block(40, [])]
+            assert snapshot.blocks([(key, 0xFFFF)], 39)[0].size == 40
+            assert snapshot.blocks([(bytes(8), 0), (b"\xff" * 8, 0xFFFF)], 5) == []
+            assert snapshot.blocks([], 5) == []
+        assert faults(index) == []
+
+
+async def test_a_block_of_any_size_is_counted_and_split(tmp_path: Path) -> None:
+    """More rows than 16 bits count, and second keys up to the last; 0 is none."""
+    rows, seconds = 70_000, (1, 7, 0xFFFF)
+    async with opened(tmp_path):
+        pass
+    with raw(tmp_path) as env, env.begin(write=True) as txn:
+        table = env.open_db(b"blocks", txn=txn, dupsort=True, dupfixed=True)
+        with txn.cursor(table) as cursor:
+            entries = [layout.pack_block_entry(seconds[row % 3], row) for row in range(1, rows + 1)]
+            cursor.putmulti([(b"the same", entry) for entry in sorted(entries)])
+            cursor.put(b"the same\0", layout.pack_block_entry(7, 1))
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot:
+            for place, second in enumerate(seconds):
+                expected = [row for row in range(1, rows + 1) if row % 3 == place]
+                assert snapshot.blocks([(b"the same", second)], 60) == [Block(rows, expected[:60])]
+                assert snapshot.blocks([(b"the same", second)], rows - 1)[0].rows == expected
+            assert snapshot.blocks([(b"the same", 0)], 60) == [Block(rows, [])]
+            (whole,) = snapshot.blocks([(b"the same", 7)], rows)
+            assert whole.size == len(whole.rows) == rows
+            assert set(whole.rows) == set(range(1, rows + 1))
 
 
 async def test_a_snapshot_stands_still(tmp_path: Path) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from service.core.model import Held
-from service.index import ChangeKind, Decision, Progress, PutRequest, layout
-from service.index.layout import pack_history_key, pack_u64
-from tests.index.cards import JsonCodec, Person, faults, opened, remove, save, save_all, submit_one
+from service.index import ChangeKind, Decision, Progress, PutDistinct, PutRequest, layout
+from service.index.layout import encode_distinct, pack_history_key, pack_row_pair, pack_u64
+from tests.index.cards import (
+    JsonCodec,
+    Person,
+    faults,
+    features_of,
+    opened,
+    remove,
+    save,
+    save_all,
+    submit_one,
+)
 
 Damage = Callable[["Raw"], None]
 
@@ -57,7 +68,27 @@ def entry(kind: int) -> bytes:
     return layout.encode_history(kind, 0, b"", b"", b"")
 
 
-# Rows: 1 "a" (with e-mail, match key and pending domain), 2 "b", 3 "gone" (deleted by sequence 4).
+A = Person("a", ("a.b@x.org",), pending=("x.org",), note="Ada")
+B = Person("b", ("b@x.org",))
+FEATURES = features_of(A.record)
+BLOCK, *_ = layout.block_entries(FEATURES, 1)
+SECOND, ROW = divmod(layout.unpack_u64(BLOCK[1]), 1 << layout.ROW_BITS)
+ENTRY = layout.pack_block_entry
+
+
+def tell_apart(raw: Raw, row: int, other: int, reason: bytes = b"") -> None:
+    """Put one half of a pair."""
+    raw.put("distinct", pack_row_pair(row, other), encode_distinct(1, b"", reason))
+
+
+def tell_both_apart(raw: Raw, row: int, other: int) -> None:
+    """Put a pair."""
+    tell_apart(raw, row, other)
+    tell_apart(raw, other, row)
+
+
+# Rows: 1 "a" (with e-mail, match key and pending domain), 2 "b", 3 "gone" (deleted by sequence 5),
+# 4 "d", who is distinct from "a".
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "normal form missing": (
         lambda raw: raw.delete("identities", EMAIL, pack_u64(1)), "identities"),
@@ -80,9 +111,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "id of no row": (lambda raw: raw.put("ids", b"new", pack_u64(50)), "ids"),
     "two ids of one row": (lambda raw: raw.put("ids", b"twin", pack_u64(1)), "ids"),
     "gap in the feed": (lambda raw: raw.delete("changes", pack_u64(2)), "changes"),
-    "feed cut short": (lambda raw: raw.delete("changes", pack_u64(4)), "meta"),
+    "feed cut short": (lambda raw: raw.delete("changes", pack_u64(5)), "meta"),
     "feed too long": (
-        lambda raw: raw.put("changes", pack_u64(5), event(1, 1, b"a")), "meta"),
+        lambda raw: raw.put("changes", pack_u64(6), event(1, 1, b"a")), "meta"),
     "event unreadable": (lambda raw: raw.put("changes", pack_u64(2), b"\x01"), "changes"),
     "event of an unknown kind": (
         lambda raw: raw.put("changes", pack_u64(2), event(99, 2, b"b")), "changes"),
@@ -92,7 +123,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda raw: raw.put("changes", pack_u64(2), event(1, 2, b"b", 5)), "changes"),
     "history lost": (lambda raw: raw.delete("history", pack_history_key(1, 1)), "history"),
     "history of a deletion lost": (
-        lambda raw: raw.delete("history", pack_history_key(3, 4)), "history"),
+        lambda raw: raw.delete("history", pack_history_key(3, 5)), "history"),
     "history of no change": (
         lambda raw: raw.put("history", pack_history_key(1, 40), entry(2)), "history"),
     "history of another row": (
@@ -108,9 +139,30 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "redirect in a circle": (lambda raw: raw.put("redirects", b"gone", b"gone"), "redirects"),
     "redirect of a live id": (lambda raw: raw.put("redirects", b"a", b"b"), "redirects"),
     "row counter behind": (
-        lambda raw: raw.put("meta", b"counters", layout.encode_counters(2, 5, 1 << 60)), "meta"),
+        lambda raw: raw.put("meta", b"counters", layout.encode_counters(2, 6, 1 << 60)), "meta"),
     "sequence counter behind": (
-        lambda raw: raw.put("meta", b"counters", layout.encode_counters(4, 4, 1 << 60)), "meta"),
+        lambda raw: raw.put("meta", b"counters", layout.encode_counters(5, 5, 1 << 60)), "meta"),
+    "features missing": (lambda raw: raw.delete("features", pack_u64(1)), "features"),
+    "features of another record": (
+        lambda raw: raw.put("features", pack_u64(1), features_of(B.record)), "features"),
+    "features cut": (lambda raw: raw.put("features", pack_u64(1), FEATURES[:-8]), "features"),
+    "features of nobody": (lambda raw: raw.put("features", pack_u64(9), FEATURES), "features"),
+    "features left behind": (lambda raw: raw.put("features", pack_u64(3), FEATURES), "features"),
+    "block missing": (lambda raw: raw.delete("blocks", *BLOCK), "blocks"),
+    "block too many": (lambda raw: raw.put("blocks", BLOCK[0], ENTRY(SECOND, 2)), "blocks"),
+    "block of nobody": (lambda raw: raw.put("blocks", BLOCK[0], ENTRY(SECOND, 9)), "blocks"),
+    "block left behind": (lambda raw: raw.put("blocks", BLOCK[0], ENTRY(SECOND, 3)), "blocks"),
+    "block of no key": (lambda raw: raw.put("blocks", bytes(8), BLOCK[1]), "blocks"),
+    "block under another second key": (
+        lambda raw: raw.move("blocks", *BLOCK, ENTRY(SECOND ^ 1, ROW)), "blocks"),
+    "block too many under a second key": (
+        lambda raw: raw.put("blocks", BLOCK[0], ENTRY(SECOND ^ 1, ROW)), "blocks"),
+    "pair one-sided": (lambda raw: tell_apart(raw, 1, 2), "distinct"),
+    "half of a pair lost": (lambda raw: raw.delete("distinct", pack_row_pair(1, 4)), "distinct"),
+    "pair of two reasons": (lambda raw: tell_apart(raw, 1, 4, b"why"), "distinct"),
+    "pair of a deleted customer": (lambda raw: tell_both_apart(raw, 1, 3), "distinct"),
+    "pair of nobody": (lambda raw: tell_both_apart(raw, 8, 9), "distinct"),
+    "pair unreadable": (lambda raw: raw.put("distinct", pack_row_pair(1, 4), b"\x01"), "distinct"),
     "request ahead": (
         lambda raw: raw.put("requests", b"r", layout.encode_request(1, 1, 99, 1)), "requests"),
     "request unreadable": (lambda raw: raw.put("requests", b"r", b"\x01"), "requests"),
@@ -120,13 +172,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize("name", DAMAGES)
 async def test_damage_is_found(tmp_path: Path, name: str) -> None:
     """Each kind of damage yields a fault in the sub-database that it concerns."""
-    people = [
-        Person("a", ("a.b@x.org",), pending=("x.org",)), Person("b", ("b@x.org",)), Person("gone"),
-    ]  # fmt: skip
+    people = [A, B, Person("gone"), Person("d")]
     async with opened(tmp_path) as index:
         await save_all(index, people)
         await submit_one(index, remove(index, "gone"))
-        await index.submit([lambda _: Decision(None, (PutRequest("ok", 1, 1, 1),))])
+        known = PutRequest("ok", 1, 1, 1), PutDistinct(1, 4, "who", "no")
+        await index.submit([lambda _: Decision(None, known)])
         assert faults(index) == []
     damage, table = DAMAGES[name]
     raw = Raw(tmp_path)
@@ -150,6 +201,21 @@ async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+async def test_other_rules_of_comparison_show(tmp_path: Path) -> None:
+    """Features that the codec of today would not make are named, with their row."""
+
+    class Forgetful(JsonCodec):
+        def features(self, records: Sequence[bytes]) -> list[bytes]:
+            return [b"" for _ in records]
+
+    async with opened(tmp_path) as index:
+        await save_all(index, [A, B])
+        found = [step for step in index.verify(Forgetful()) if not isinstance(step, Progress)]
+        assert {(fault.table, fault.row) for fault in found} == {
+            ("features", 1), ("features", 2), ("blocks", 1), ("blocks", 2),
+        }  # fmt: skip
+
+
 async def test_other_match_rules_show(tmp_path: Path) -> None:
     """An index whose match keys follow other rules than today's is not sound."""
 
@@ -163,3 +229,20 @@ async def test_other_match_rules_show(tmp_path: Path) -> None:
         await save_all(index, [Person("a", ("a@x.org",))])
         assert [step.table for step in index.verify(ShoutingCodec()) if not isinstance(
             step, Progress)] == ["identities"]  # fmt: skip
+
+
+async def test_damaged_features_stop_nobody(tmp_path: Path) -> None:
+    """Their record can be replaced and deleted, and others that are written with it."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [A, B])
+    raw = Raw(tmp_path)
+    raw.put("features", pack_u64(1), FEATURES[:-8])
+    raw.put("features", pack_u64(2), b"noise")
+    raw.close()
+    async with opened(tmp_path) as index:
+        assert len(await save_all(index, [Person("c"), replace(A, note="Ida"), Person("d")])) == 3
+        await submit_one(index, remove(index, "b"))
+        with index.snapshot() as snapshot:
+            assert snapshot.features_of(1) == features_of(replace(A, note="Ida").record)
+            assert snapshot.features_of(2) == b""
+        assert {fault.table for fault in faults(index)} <= {"blocks"}  # what nobody could name
