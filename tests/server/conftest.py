@@ -14,7 +14,7 @@ from tests.conftest import Server
 from tests.dns_servers import FaultyDns, Script, knot
 from tests.server.client import Client
 
-ACCOUNTS = 120  # more than there are tests that want one
+ACCOUNTS = 250  # more than there are tests that want one
 
 
 @pytest.fixture(scope="session")
