@@ -7,7 +7,7 @@ page: a sanitizer has to be told (`no_sanitize` in `_compare.pyx`), the caller n
 `_compare.pyx` says what each answers.
 """
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 ctypedef fused Letter:
     uint8_t
@@ -19,6 +19,10 @@ cpdef enum:  # bounds
     COMPARED_WORDS = 12  # that `words` looks at of each text
     ENDING = 7  # last digits that two numbers may share; shorter numbers are the same or different
     AREA = 3  # letters that begin a postcode, and say where it is
+
+cdef enum:  # of `letters_of`
+    LETTER_KINDS = 28
+    KIND_BITS = 2 * LETTER_KINDS
 
 cpdef enum:  # levels of dates
     DATE_ABSENT = 0  # no part is known of both
@@ -61,4 +65,30 @@ cdef int numbers(
 cdef int postcodes(
     const Letter* a, Py_ssize_t a_size, const Letter* b, Py_ssize_t b_size
 ) noexcept nogil
+cdef bint same_area(
+    const Letter* a, Py_ssize_t a_size, const Letter* b, Py_ssize_t b_size
+) noexcept nogil
 cdef int dates(uint32_t a, uint32_t b) noexcept nogil
+cdef uint64_t letters_of(const uint8_t* text, int size) noexcept nogil
+
+
+cdef inline int ones_in(uint64_t word) noexcept nogil:
+    """Count the bits that are set: there need not be an instruction for it."""
+    word -= word >> 1 & 0x5555555555555555ULL
+    word = (word & 0x3333333333333333ULL) + (word >> 2 & 0x3333333333333333ULL)
+    word = word + (word >> 4) & 0x0F0F0F0F0F0F0F0FULL
+    return <int>(word * 0x0101010101010101ULL >> 56)
+
+
+cdef inline int common_letters(uint64_t a, uint64_t b) noexcept nogil:
+    """Return how many letters two texts have in common at most, of their `letters_of`.
+
+    What a text has three times or more may all be in the other as well. At least so many edits lie
+    between the two as the longer has letters more than this.
+    """
+    return ones_in((a & b) << 64 - KIND_BITS) + <int>min(a >> KIND_BITS, b >> KIND_BITS)
+
+
+cdef inline bint has_letters(uint64_t text, uint64_t part) noexcept nogil:
+    """Tell whether a text may have another in it, of their `letters_of`."""
+    return (part & ~text) << 64 - KIND_BITS == 0

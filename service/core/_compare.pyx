@@ -164,6 +164,20 @@ cdef double jaro_winkler(
     return similarity
 
 
+cdef uint64_t letters_of(const uint8_t* text, int size) noexcept nogil:
+    """Return which kinds of letters a text of at most 255 has, for `common_letters`.
+
+    Each kind has a bit for its first letter and another for its second; in the highest byte is
+    how many letters there are beyond these.
+    """
+    cdef uint64_t found = 0, kind
+    cdef int i
+    for i in range(size):
+        kind = <uint64_t>1 << min(text[i] & 31, <int>LETTER_KINDS - 1)
+        found |= kind | (found & kind) << LETTER_KINDS
+    return found | <uint64_t>(size - ones_in(found)) << KIND_BITS
+
+
 cdef inline double _jaro(
     const Letter* a, int n, const Letter* b, int m, int prefix
 ) noexcept nogil:
@@ -605,14 +619,20 @@ cdef int postcodes(
         return POSTCODE_ABSENT
     if a_size == b_size and _same(a, b, a_size):
         return POSTCODE_SAME
-    outward, other_outward = _outward(a, a_size), _outward(b, b_size)
-    if outward or other_outward:
-        outward, other_outward = outward or a_size, other_outward or b_size
-        if outward == other_outward and _same(a, b, outward):
-            return POSTCODE_AREA
-    elif a_size >= AREA and b_size >= AREA and _same(a, b, AREA):
+    if same_area(a, a_size, b, b_size):
         return POSTCODE_AREA
     return POSTCODE_EDIT if edits(a, a_size, b, b_size, 1) == 1 else POSTCODE_DIFFERENT
+
+
+cdef bint same_area(
+    const Letter* a, Py_ssize_t a_size, const Letter* b, Py_ssize_t b_size
+) noexcept nogil:
+    """Tell whether two postcodes are of one area."""
+    cdef Py_ssize_t outward = _outward(a, a_size), other_outward = _outward(b, b_size)
+    if outward or other_outward:
+        outward, other_outward = outward or a_size, other_outward or b_size
+        return outward == other_outward and _same(a, b, outward)
+    return a_size >= AREA and b_size >= AREA and _same(a, b, AREA)
 
 
 cdef inline Py_ssize_t _outward(const Letter* text, Py_ssize_t size) noexcept nogil:

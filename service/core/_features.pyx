@@ -12,14 +12,15 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from service.core._compare cimport letters_of
 from service.core._names cimport (
     FIRST, LAST, MIDDLE, PARTICLE, PATRONYMIC, ROLE, TOKENS, WORD_BYTES,
-    NameRecord, Names, TokenRecord,
+    NameRecord, Names, TokenRecord, classes,
 )
 from service.core._text cimport Column, Texts
 
 cpdef enum:
-    VERSION = 2  # of the layout
+    VERSION = 3  # of the layout
 
 cdef enum:
     MOST_NAMES = TOKENS * (WORD_BYTES + 1)
@@ -299,9 +300,11 @@ def scripts_of(Texts names not None, uint8_t[::1] scripts):
 cdef int _pack_row(const _Row* row, Packed packed) except -1:
     cdef char* to = packed._reserve(MOST_BYTES, 1)
     cdef Features* one = <Features*>to
-    cdef int used = _pack_head(row, to)
+    cdef NameRecord name = row.record[0]
+    cdef int used = _pack_head(row, &name, to)
     _pack_points(row, to, &used)
-    one.names = _put(to, &used, row.names, MOST_NAMES)
+    _place_words(one, used)
+    _put(to, &used, row.names, MOST_NAMES)
     _pack_point_texts(row, to, &used)
     one.street = _put(to, &used, row.street, TEXT_BYTES)
     one.city = _put(to, &used, row.city, TEXT_BYTES)
@@ -309,6 +312,7 @@ cdef int _pack_row(const _Row* row, Packed packed) except -1:
     one.company = _put(to, &used, row.company, TEXT_BYTES)
     one.number = _house_number(one, to)
     one.street_hash = hash_of(to + one.street.at, one.street.size)
+    one.street_words = ends_of(to + one.street.at, one.street.size)
     one.place_hash = hash_of(to + one.postcode.at, one.postcode.size)
     if one.place_hash == 0:
         one.place_hash = hash_of(to + one.city.at, one.city.size)
@@ -328,11 +332,9 @@ cdef inline int _aligned(char* to, int used) noexcept nogil:
     return used
 
 
-cdef int _pack_head(const _Row* row, char* to) noexcept nogil:
-    """Write the head and the name's record; return how many bytes they have."""
+cdef int _pack_head(const _Row* row, NameRecord* name, char* to) noexcept nogil:
+    """Write the head and the words of the name; return how many bytes they have."""
     cdef Features* one = <Features*>to
-    cdef NameRecord* name
-    cdef int used = sizeof(Features), size
     memset(to, 0, sizeof(Features))
     one.version = VERSION
     one.birth = row.birth
@@ -340,15 +342,51 @@ cdef int _pack_head(const _Row* row, char* to) noexcept nogil:
     one.script = row.script
     if one.gender == 0 and row.record.gender <= 2:
         one.gender = row.record.gender
-    used = _aligned(to, used)
-    one.name = used
-    size = sizeof(NameRecord) - (TOKENS - row.record.count) * sizeof(TokenRecord)
-    memcpy(to + used, row.record, size)
-    name = <NameRecord*>(to + used)
-    used = _aligned(to, used + size)
-    one.points = used
+    one.generation = name.generation
+    one.sorted_name = name.sorted
+    one.tokens = name.count
     _give_roles(name)
-    return used
+    one.firsts = _note_words(row, name, FIRST, <Word*>firsts_of(one))
+    one.middles = _note_words(row, name, MIDDLE, <Word*>middles_of(one))
+    one.lasts = _note_words(row, name, LAST, <Word*>lasts_of(one))
+    one.points = sizeof(Features) + (one.firsts + one.middles + one.lasts) * sizeof(Word)
+    return one.points
+
+
+cdef int _note_words(const _Row* row, const NameRecord* name, int role, Word* to) noexcept nogil:
+    """Write the words of a role, without particles; return how many there are."""
+    cdef int i, count = 0
+    cdef uint16_t at = 0
+    cdef const TokenRecord* token
+    for i in range(name.count):
+        token = &name.tokens[i]
+        if token.flags & ROLE == role and not token.flags & PARTICLE and count < ROLE_WORDS:
+            to[count].at = at  # in the name, until that has its place
+            to[count].size, to[count].flags = token.size, token.flags
+            to[count].sound, to[count].other = token.sound, token.other
+            to[count].names, to[count].classes = token.names, _class_bits(token.names)
+            to[count].letters = letters_of(<const uint8_t*>row.names.start + at, token.size)
+            count += 1
+        at += token.size + 1
+    return count
+
+
+cdef uint16_t _class_bits(uint16_t names) noexcept nogil:
+    """Return bits of which two sets of name classes that share one have one in common."""
+    cdef Py_ssize_t count = 0, i
+    cdef const uint16_t* numbers = classes(names, &count)
+    cdef uint16_t bits = 0
+    for i in range(count):
+        bits |= <uint16_t>1 << (numbers[i] & 15)
+    return bits
+
+
+cdef void _place_words(Features* one, int at) noexcept nogil:
+    """Add where the text of the name is to the places of its words."""
+    cdef Word* words = <Word*>firsts_of(one)
+    cdef int i
+    for i in range(one.firsts + one.middles + one.lasts):
+        words[i].at += at
 
 
 cdef void _give_roles(NameRecord* name) noexcept nogil:
@@ -421,6 +459,7 @@ cdef void _pack_point_texts(const _Row* row, char* to, int* used) noexcept nogil
             emails[i].flags |= NUMBERED
         emails[i].year = _year_in(local)
         emails[i].text = _put(to, used, local, TEXT_BYTES)
+        emails[i].letters = letters_of(text_of(one, emails[i].text), emails[i].text.size)
     for i in range(row.extra_count):
         extras[i].text = _put(to, used, row.extras[i], TEXT_BYTES)
 
@@ -447,6 +486,41 @@ cdef bint _has_digits(_Text text) noexcept nogil:
         if b"0" <= text.start[i] <= b"9":
             return True
     return False
+
+
+cdef uint64_t ends_of(const char* text, int size) noexcept nogil:
+    """Return for each word of a street 12 bits: of how it begins, and 6 above of how it ends.
+
+    A word with digits has one number for all of it in both. No number is 0; where there are more
+    than `ENDED_WORDS`, nothing is said of any.
+    """
+    cdef uint64_t ends = 0
+    cdef int at = 0, start, count = 0
+    while at < size:
+        start = at
+        while at < size and text[at] != b" ":
+            at += 1
+        if at > start:
+            if count == ENDED_WORDS:
+                return 0
+            ends |= _ends_of_word(text + start, at - start) << END_BITS * 2 * count
+            count += 1
+        at += 1
+    return ends
+
+
+cdef inline uint64_t _ends_of_word(const char* word, int size) noexcept nogil:
+    cdef _Text text
+    cdef uint64_t whole
+    text.start, text.size = word, size
+    if _has_digits(text):
+        whole = 32 | hash_of(word, size) >> 59
+        return whole | whole << END_BITS
+    return _end(word[0]) | _end(word[size - 1]) << END_BITS
+
+
+cdef inline uint64_t _end(uint8_t letter) noexcept nogil:
+    return max(letter & 31, 1)
 
 
 cdef Span _house_number(const Features* one, const char* to) noexcept nogil:
@@ -527,16 +601,9 @@ def rarity_of(int which, double records, uint32_t count):
     return _rarity(records, count, _USUAL[which])
 
 
-cdef uint64_t token_hash(const Features* one, uint8_t role) noexcept nogil:
-    """Return the hash of the first token of a role, 0 if there is none."""
-    cdef const NameRecord* name = name_of(one)
-    cdef const unsigned char* word = text_of(one, one.names)
-    cdef int i
-    for i in range(name.count):
-        if name.tokens[i].flags & ROLE == role and not name.tokens[i].flags & PARTICLE:
-            return hash_of(word, name.tokens[i].size)
-        word += name.tokens[i].size + 1
-    return 0
+cdef uint64_t word_hash(const Features* one, const Word* word) noexcept nogil:
+    """Return the hash of a word of the name."""
+    return hash_of(word_text(one, word), word.size)
 
 
 cdef inline int _count_of(const Features* one, int which) noexcept nogil:
@@ -549,9 +616,9 @@ cdef inline int _count_of(const Features* one, int which) noexcept nogil:
 cdef inline uint64_t _value(const Features* one, int which, int i) noexcept nogil:
     """Return a value as a hash, 0 if there is none."""
     if which == R_FIRST:
-        return token_hash(one, FIRST)
+        return word_hash(one, firsts_of(one)) if one.firsts else 0
     if which == R_LAST:
-        return token_hash(one, LAST)
+        return word_hash(one, lasts_of(one)) if one.lasts else 0
     if which == R_BIRTH:
         return one.birth
     if which == R_STREET:

@@ -11,18 +11,17 @@ from array import array
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from service.core._features cimport (
-    NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET,
-    R_STREET_ANYWHERE, RARITY_UNITS,
-    NUMBERED, Email, Extra, Features, Packed, Phone, Span, check, features_at,
-    emails_of, extras_of, hash_of, mixed, name_of, phones_of, text_of,
+    END_BITS, NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET,
+    R_STREET_ANYWHERE, RARITY_UNITS, ROLE_WORDS,
+    NUMBERED, Email, Extra, Features, Packed, Phone, Span, Word, check, features_at,
+    emails_of, extras_of, firsts_of, hash_of, lasts_of, middles_of, mixed, phones_of, text_of,
+    word_hash, word_text,
 )
-from service.core._names cimport (
-    FIRST, INITIAL, LAST, MIDDLE, PARTICLE, ROLE, NameRecord, TokenRecord, alike,
-)
+from service.core._names cimport INITIAL, LAST, ROLE, alike
 from service.core._compare cimport (
     DATE_COMPATIBLE, DATE_MONTH_DAY, DATE_SAME, DATE_SWAPPED, DATE_TYPO, DATE_YEAR, DATE_YEAR_DAY,
-    DATE_YEAR_MONTH, NUMBER_EDIT, NUMBER_ENDING, POSTCODE_AREA,
-    dates, edits, jaro_winkler, numbers, postcodes, words,
+    DATE_YEAR_MONTH, NUMBER_EDIT, NUMBER_ENDING,
+    common_letters, dates, edits, has_letters, jaro_winkler, numbers, same_area, words,
 )
 
 cdef extern from *:
@@ -41,6 +40,9 @@ cdef enum:
     FETCHED_BYTES = 320  # of features: few have more
     PAIRS_AHEAD = 6
     DIGITS = 20  # of the largest number of 64 bits
+    END_MASK = (1 << END_BITS) - 1
+    ENDING_UNIT = 10_000_000  # of what is ahead of the ENDING of a phone number
+    WINKLER = 4  # letters of a common prefix that count
     # What is rare in a file of many countries may be common among neighbours, who share a culture:
     # no name says more than this, in units of rarity.
     RAREST_FIRST = 72  # one of 512
@@ -48,6 +50,10 @@ cdef enum:
     ROAD_LETTERS = 4  # of a word that names a street
     NAME_LETTERS = 4  # of a name, from which it is seen in an e-mail
 cdef double SIMILAR = 0.85  # Jaro-Winkler, from which two words are similar
+# What (common / n + common / m) * 1000 must be for that, by the letters of the common prefix: p of
+# them leave (0.85 - 0.1 p) / (1 - 0.1 p) to Jaro, (common / n + common / m + 1) / 3 at most. These
+# are a little less: the similarity is rounded.
+cdef int[WINKLER + 1] _ENOUGH = [1549, 1499, 1437, 1356, 1249]
 cdef float HOPELESS = -1000  # the weight of a pair that was not compared to the end
 
 cpdef enum:  # fields
@@ -125,101 +131,73 @@ cdef struct Vector:
     uint8_t rarity[FIELDS]
 
 
-cdef struct _Word:
-    Bytes text
-    const TokenRecord* token
+# Names
+
+cdef inline bint _is_same_word(
+    const Features* one, const Word* a, const Features* other, const Word* b
+) noexcept nogil:
+    return a.letters == b.letters and a.size == b.size and (
+        memcmp(word_text(one, a), word_text(other, b), a.size) == 0
+    )
 
 
-cdef struct _Parts:
-    _Word first[4]
-    _Word middle[4]
-    _Word last[4]
-    int firsts, middles, lasts
-
-
-cdef inline void _take_apart(const Features* one, _Parts* parts) noexcept nogil:
-    cdef const NameRecord* name = name_of(one)
-    cdef Bytes word = text_of(one, one.names)
-    cdef int i, role
-    cdef const TokenRecord* token
-    parts.firsts = parts.middles = parts.lasts = 0
-    for i in range(name.count):
-        token = &name.tokens[i]
-        role = token.flags & ROLE
-        if not token.flags & PARTICLE:
-            if role == FIRST and parts.firsts < 4:
-                parts.first[parts.firsts].text = word
-                parts.first[parts.firsts].token = token
-                parts.firsts += 1
-            elif role == MIDDLE and parts.middles < 4:
-                parts.middle[parts.middles].text = word
-                parts.middle[parts.middles].token = token
-                parts.middles += 1
-            elif role == LAST and parts.lasts < 4:
-                parts.last[parts.lasts].text = word
-                parts.last[parts.lasts].token = token
-                parts.lasts += 1
-        word += token.size + 1
-
-
-cdef inline int _token_level(const _Word* one, const _Word* other) noexcept nogil:
-    cdef const TokenRecord* a = one.token
-    cdef const TokenRecord* b = other.token
-    cdef int size = min(a.size, b.size), limit, found
+cdef inline int _word_level(
+    const Features* one, const Word* a, const Features* other, const Word* b
+) noexcept nogil:
+    """Compare two words, first by what is known of each; by their letters if that leaves hope."""
+    cdef int size = min(a.size, b.size), limit, common
     cdef bint sounds
-    if a.size == b.size and one.text[0] == other.text[0] and (
-        memcmp(one.text, other.text, a.size) == 0
-    ):
-        return N_SAME if not (a.flags | b.flags) & INITIAL and a.size > 1 else N_INITIAL
     if (a.flags | b.flags) & INITIAL or size == 1:
-        return N_INITIAL if one.text[0] == other.text[0] else DIFFERENT
-    if a.names and alike(a.names, b.names):
+        return N_INITIAL if word_text(one, a)[0] == word_text(other, b)[0] else DIFFERENT
+    if _is_same_word(one, a, other, b):
+        return N_SAME
+    if a.classes & b.classes and alike(a.names, b.names):
         return N_ALIAS
+    common = common_letters(a.letters, b.letters)
     limit = 2 if size >= 7 else 1 if size >= 4 else 0
-    found = edits(one.text, a.size, other.text, b.size, limit) if limit else 1
-    sounds = a.sound and (a.sound == b.sound or (b.other and a.sound == b.other) or (
-        a.other and (a.other == b.sound or a.other == b.other)
-    ))
-    if found <= limit:
+    sounds = _sound_the_same(a, b)
+    if limit and max(a.size, b.size) - common <= limit and edits(
+        word_text(one, a), a.size, word_text(other, b), b.size, limit
+    ) <= limit:
         # Harry is not Larry mistyped: both are names, and nobody would mishear them.
         if not sounds and a.names and b.names and a.flags & ROLE != LAST and b.flags & ROLE != LAST:
             return N_SIMILAR
         return N_TYPO
     if sounds:
         return N_SOUND
-    if _may_be_similar(one.text, a.size, other.text, b.size) and (
-        jaro_winkler(one.text, a.size, other.text, b.size) >= SIMILAR
-    ):
-        return N_SIMILAR
-    return DIFFERENT
+    return N_SIMILAR if _are_similar(one, a, other, b, common) else DIFFERENT
 
 
-cdef inline bint _may_be_similar(Bytes a, int n, Bytes b, int m) noexcept nogil:
-    """Tell whether two words share so many letters that they may reach SIMILAR."""
-    cdef uint32_t of_a = 0, of_b = 0
-    cdef int i, in_b = 0, in_a = 0, prefix = 0
-    cdef float common, jaro
-    for i in range(n):
-        of_a |= <uint32_t>1 << (a[i] & 31)
-    for i in range(m):
-        of_b |= <uint32_t>1 << (b[i] & 31)
-        in_a += of_a >> (b[i] & 31) & 1
-    for i in range(n):
-        in_b += of_b >> (a[i] & 31) & 1
-    while prefix < 4 and prefix < n and prefix < m and a[prefix] == b[prefix]:
+cdef inline bint _sound_the_same(const Word* a, const Word* b) noexcept nogil:
+    return (a.sound != 0) & (
+        (a.sound == b.sound) | (b.other != 0) & (a.sound == b.other)
+        | (a.other != 0) & ((a.other == b.sound) | (a.other == b.other))
+    )
+
+
+cdef inline bint _are_similar(
+    const Features* one, const Word* a, const Features* other, const Word* b, int common
+) noexcept nogil:
+    """Tell whether two words, of which at most `common` letters are the same, reach SIMILAR."""
+    cdef int sum = common * (a.size + b.size) * 1000, product = a.size * b.size
+    cdef Bytes x, y
+    cdef int prefix = 0
+    if sum < _ENOUGH[WINKLER] * product:
+        return False
+    x, y = word_text(one, a), word_text(other, b)
+    while prefix < WINKLER and prefix < min(a.size, b.size) and x[prefix] == y[prefix]:
         prefix += 1
-    common = min(in_a, in_b)
-    jaro = (common / n + common / m + 1) * <float>(1.0 / 3)
-    return jaro + prefix * <float>0.1 * (1 - jaro) >= <float>0.849  # a little less: it is rounded
+    return sum >= _ENOUGH[prefix] * product and jaro_winkler(x, a.size, y, b.size) >= SIMILAR
 
 
 cdef inline int _best(
-    const _Word* ones, int count, const _Word* others, int other_count
+    const Features* one, const Word* words, int count,
+    const Features* other, const Word* others, int other_count,
 ) noexcept nogil:
     cdef int i, j, level, best = ABSENT
     for i in range(count):
         for j in range(other_count):
-            level = _token_level(&ones[i], &others[j])
+            level = _word_level(one, words + i, other, others + j)
             if level == N_SAME and i + j:
                 level = N_ALIAS
             if level > best:
@@ -229,22 +207,45 @@ cdef inline int _best(
     return best
 
 
-cdef inline int _last_level(const _Parts* a, const _Parts* b) noexcept nogil:
-    cdef int i, j, level, best, worst = N_SAME, top = ABSENT
-    cdef int back[4]
-    cdef const _Parts* few = a
-    cdef const _Parts* many = b
-    if a.lasts == 0 or b.lasts == 0:
+cdef inline int _first_level(const Features* one, const Features* other) noexcept nogil:
+    cdef const Word* a = firsts_of(one)
+    cdef const Word* b = firsts_of(other)
+    cdef int level = _best(one, a, one.firsts, other, b, other.firsts)
+    if one.firsts > 1 and other.firsts > 1 and level >= N_ALIAS and not (
+        (a[1].flags | b[1].flags) & INITIAL
+    ):
+        if _word_level(one, a + 1, other, b + 1) == DIFFERENT:
+            level = N_SIMILAR
+    if level <= N_SIMILAR and level > ABSENT and (_is_middle(one, other) or _is_middle(other, one)):
+        return N_ALIAS
+    return level
+
+
+cdef inline bint _is_middle(const Features* one, const Features* other) noexcept nogil:
+    """Tell whether a middle name is a first name of the other."""
+    return one.middles and _best(
+        one, middles_of(one), one.middles, other, firsts_of(other), other.firsts
+    ) >= N_ALIAS
+
+
+cdef inline int _last_level(const Features* one, const Features* other) noexcept nogil:
+    if one.lasts == 0 or other.lasts == 0:
         return ABSENT
-    if a.lasts == 1 and b.lasts == 1:
-        return _token_level(&a.last[0], &b.last[0])
-    if a.lasts > b.lasts:
-        few, many = b, a
+    if one.lasts == 1 and other.lasts == 1:
+        return _word_level(one, lasts_of(one), other, lasts_of(other))
+    if one.lasts > other.lasts:
+        one, other = other, one
+    return _level_of_several(one, other)
+
+
+cdef int _level_of_several(const Features* few, const Features* many) noexcept nogil:
+    cdef int i, j, level, best, worst = N_SAME, top = ABSENT
+    cdef int back[ROLE_WORDS]
     memset(back, 0, sizeof(back))
     for i in range(few.lasts):
         best = ABSENT
         for j in range(many.lasts):
-            level = _token_level(&few.last[i], &many.last[j])
+            level = _word_level(few, lasts_of(few) + i, many, lasts_of(many) + j)
             best = max(best, level)
             back[j] = max(back[j], level)
         worst = min(worst, best)
@@ -256,47 +257,42 @@ cdef inline int _last_level(const _Parts* a, const _Parts* b) noexcept nogil:
     return N_INITIAL if top >= N_TYPO else top if top < N_INITIAL else N_SIMILAR
 
 
+cdef inline bint _cross(
+    const Features* one, const Features* other, int* first, int* last
+) noexcept nogil:
+    """Tell whether names stand in swapped order; then they have the levels of that."""
+    cdef int low, high = _word_level(one, firsts_of(one), other, lasts_of(other))
+    if high < N_SIMILAR:
+        return False
+    low = _word_level(one, lasts_of(one), other, firsts_of(other))
+    low, high = min(low, high), max(low, high)
+    if low >= N_TYPO or (high >= N_TYPO and low >= N_SIMILAR and first[0] + last[0] <= 3):
+        first[0], last[0] = low, high
+        return True
+    return False
+
+
 cdef inline void _compare_names(
     const Features* one, const Features* other, Vector* to
 ) noexcept nogil:
-    cdef _Parts a, b
-    cdef int first, last, middle, crossed_first, crossed_last
-    _take_apart(one, &a)
-    _take_apart(other, &b)
-    first = _best(a.first, a.firsts, b.first, b.firsts)
-    if a.firsts > 1 and b.firsts > 1 and first >= N_ALIAS and not (
-        (a.first[1].token.flags | b.first[1].token.flags) & INITIAL
-    ):
-        if _token_level(&a.first[1], &b.first[1]) == DIFFERENT:
-            first = N_SIMILAR
-    last = _last_level(&a, &b)
-    if first <= N_SIMILAR and first > ABSENT:
-        if a.middles and _best(a.middle, a.middles, b.first, b.firsts) >= N_ALIAS:
-            first = N_ALIAS
-        elif b.middles and _best(a.first, a.firsts, b.middle, b.middles) >= N_ALIAS:
-            first = N_ALIAS
+    cdef int first = _first_level(one, other), last = _last_level(one, other), middle
     to.levels[F_ORDER] = ABSENT
-    if a.firsts and b.firsts and a.lasts and b.lasts:
+    if one.firsts and other.firsts and one.lasts and other.lasts:
         to.levels[F_ORDER] = 1
-        if first <= N_INITIAL and last <= N_INITIAL:
-            crossed_first = _token_level(&a.first[0], &b.last[0])
-            crossed_last = DIFFERENT  # which decides nothing where the first are not similar
-            if crossed_first >= N_SIMILAR:
-                crossed_last = _token_level(&a.last[0], &b.first[0])
-            if min(crossed_first, crossed_last) >= N_TYPO or (
-                max(crossed_first, crossed_last) >= N_TYPO
-                and min(crossed_first, crossed_last) >= N_SIMILAR and first + last <= 3
-            ):
-                first, last = min(crossed_first, crossed_last), max(crossed_first, crossed_last)
-                to.levels[F_ORDER] = 2
-    middle = _best(a.middle, a.middles, b.middle, b.middles)
+        if first <= N_INITIAL and last <= N_INITIAL and _cross(one, other, &first, &last):
+            to.levels[F_ORDER] = 2
+    middle = _best(one, middles_of(one), one.middles, other, middles_of(other), other.middles)
     if one.script != other.script:
         # What Han characters are read as is a guess: that it differs says nothing.
         first, last, middle = _unread(first), _unread(last), _unread(middle)
     if to.levels[F_EMAIL] < E_LOCAL or one.script != other.script:
-        if first <= N_INITIAL and (_is_named_by(one, &b, FIRST) or _is_named_by(other, &a, FIRST)):
+        if first <= N_INITIAL and _is_either_named(
+            one, firsts_of(one), one.firsts, other, firsts_of(other), other.firsts
+        ):
             first = N_ALIAS
-        if last <= N_SOUND and (_is_named_by(one, &b, LAST) or _is_named_by(other, &a, LAST)):
+        if last <= N_SOUND and _is_either_named(
+            one, lasts_of(one), one.lasts, other, lasts_of(other), other.lasts
+        ):
             last = N_INITIAL
     to.levels[F_FIRST] = first
     to.levels[F_LAST] = last
@@ -315,22 +311,39 @@ cdef inline int _unread(int level) noexcept nogil:
     return level if level >= N_SOUND else ABSENT
 
 
-cdef bint _is_named_by(const Features* one, const _Parts* parts, int role) noexcept nogil:
-    """Tell whether an e-mail of a record has the first or last name of another in full."""
+cdef inline bint _is_either_named(
+    const Features* one, const Word* word, int count,
+    const Features* other, const Word* other_word, int other_count,
+) noexcept nogil:
+    """Tell whether an e-mail of one record has the first or last name of the other in full."""
+    return (other_count and _is_named_by(one, other, other_word)) or (
+        count and _is_named_by(other, one, word)
+    )
+
+
+cdef inline bint _is_named_by(
+    const Features* one, const Features* other, const Word* word
+) noexcept nogil:
     cdef const Email* email = emails_of(one)
-    cdef const _Word* word = &parts.first[0] if role == FIRST else &parts.last[0]
-    cdef Bytes local
-    cdef int i, at, size
-    if not (parts.firsts if role == FIRST else parts.lasts) or word.token.size < NAME_LETTERS:
-        return False
-    size = word.token.size
-    for i in range(one.emails):
-        local = text_of(one, email[i].text)
-        for at in range(email[i].text.size - size + 1):
-            if local[at] == word.text[0] and memcmp(local + at, word.text, size) == 0:
+    cdef int i
+    if word.size >= NAME_LETTERS:
+        for i in range(one.emails):
+            if has_letters(email[i].letters, word.letters) and _has_text(
+                text_of(one, email[i].text), email[i].text.size, word_text(other, word), word.size
+            ):
                 return True
     return False
 
+
+cdef bint _has_text(Bytes text, int size, Bytes part, int part_size) noexcept nogil:
+    cdef int at
+    for at in range(size - part_size + 1):
+        if text[at] == part[0] and memcmp(text + at, part, part_size) == 0:
+            return True
+    return False
+
+
+# Other fields
 
 cdef inline void _compare_emails(
     const Features* one, const Features* other, Vector* to
@@ -350,10 +363,7 @@ cdef inline void _compare_emails(
                         this_rarity = min(this_rarity, 6 * RARITY_UNITS)
                     else:
                         level, this_rarity = E_NAMED, 0
-            elif min(a[i].text.size, b[j].text.size) >= 6 and edits(
-                text_of(one, a[i].text), a[i].text.size,
-                text_of(other, b[j].text), b[j].text.size, 2,
-            ) <= 2:
+            elif _are_near(one, &a[i], other, &b[j]):
                 level = E_DIGITS if _same_letters(one, a[i].text, other, b[j].text) else E_NEAR
                 if (a[i].flags | b[j].flags) & NAMED:
                     level = E_DIGITS
@@ -363,6 +373,15 @@ cdef inline void _compare_emails(
                 best, rarity = level, this_rarity
     to.levels[F_EMAIL] = best
     to.rarity[F_EMAIL] = rarity
+
+
+cdef inline bint _are_near(
+    const Features* one, const Email* a, const Features* other, const Email* b
+) noexcept nogil:
+    cdef int size = min(a.text.size, b.text.size), more = max(a.text.size, b.text.size)
+    return size >= 6 and more - common_letters(a.letters, b.letters) <= 2 and edits(
+        text_of(one, a.text), a.text.size, text_of(other, b.text), b.text.size, 2
+    ) <= 2
 
 
 cdef inline bint _same_letters(
@@ -397,15 +416,26 @@ cdef inline void _compare_phones(
                 to.rarity[F_PHONE] = max(to.rarity[F_PHONE], a[i].rarity)
                 best = P_SAME
             elif best < P_SAME:
-                best = max(best, _digits_level(a[i].digits, b[j].digits))
+                best = max(best, DIFFERENT)
+                if _are_digits_alike(a[i].digits, b[j].digits):
+                    best = max(best, _digits_level(a[i].digits, b[j].digits))
     to.levels[F_PHONE] = best
 
 
-cdef inline int _digits_level(uint64_t a, uint64_t b) noexcept nogil:
+cdef int _digits_level(uint64_t a, uint64_t b) noexcept nogil:
     cdef uint8_t texts[2][DIGITS]
     cdef int a_at = _write_digits(a, texts[0]), b_at = _write_digits(b, texts[1]), level
     level = numbers(texts[0] + a_at, DIGITS - a_at, texts[1] + b_at, DIGITS - b_at)
     return P_NEAR if level == NUMBER_EDIT else P_TAIL if level == NUMBER_ENDING else DIFFERENT
+
+
+cdef inline bint _are_digits_alike(uint64_t a, uint64_t b) noexcept nogil:
+    """Tell whether two numbers may be near: one edit leaves the ending alone, or what is ahead."""
+    cdef uint64_t a_head = a // (10 * ENDING_UNIT), b_head = b // (10 * ENDING_UNIT)
+    return (
+        (a_head == b_head) | (a_head == b // ENDING_UNIT) | (a // ENDING_UNIT == b_head)
+        | (a % ENDING_UNIT == b % ENDING_UNIT)
+    )
 
 
 cdef inline int _write_digits(uint64_t number, uint8_t* to) noexcept nogil:
@@ -448,29 +478,17 @@ cdef inline void _compare_places(
     const Features* one, const Features* other, Vector* to
 ) noexcept nogil:
     cdef int level = ABSENT
-    cdef bint same_city = one.city.size > 0 and one.city.size == other.city.size and memcmp(
-        text_of(one, one.city), text_of(other, other.city), one.city.size
-    ) == 0
     if one.postcode.size and other.postcode.size:
-        if one.postcode.size == other.postcode.size and memcmp(
-            text_of(one, one.postcode), text_of(other, other.postcode), one.postcode.size
-        ) == 0:
-            level = L_SAME
-            to.rarity[F_PLACE] = one.rarities[R_POSTCODE]
-        elif edits(
+        level = _postcode_level(
             text_of(one, one.postcode), one.postcode.size,
-            text_of(other, other.postcode), other.postcode.size, 1,
-        ) <= 1:
-            level = L_NEAR
-        elif same_city:
+            text_of(other, other.postcode), other.postcode.size,
+        )
+        if level == L_SAME:
+            to.rarity[F_PLACE] = one.rarities[R_POSTCODE]
+        elif level != L_NEAR and _is_same_text(one, one.city, other, other.city):
             level = L_CITY
-        else:
-            level = L_PREFIX if postcodes(
-                text_of(one, one.postcode), one.postcode.size,
-                text_of(other, other.postcode), other.postcode.size,
-            ) == POSTCODE_AREA else DIFFERENT
     elif one.city.size and other.city.size:
-        level = L_CITY if same_city else DIFFERENT
+        level = L_CITY if _is_same_text(one, one.city, other, other.city) else DIFFERENT
         if level == DIFFERENT and min(one.city.size, other.city.size) >= 4 and edits(
             text_of(one, one.city), one.city.size, text_of(other, other.city), other.city.size, 1
         ) <= 1:
@@ -480,12 +498,31 @@ cdef inline void _compare_places(
     to.levels[F_PLACE] = level
 
 
+cdef inline int _postcode_level(Bytes a, int n, Bytes b, int m) noexcept nogil:
+    if n == m and memcmp(a, b, n) == 0:
+        return L_SAME
+    # One edit of three letters or more leaves the first or the last one alone, an area the first.
+    if a[0] != b[0] and a[n - 1] != b[m - 1] and min(n, m) > 2:
+        return DIFFERENT
+    if edits(a, n, b, m, 1) <= 1:
+        return L_NEAR
+    return L_PREFIX if same_area(a, n, b, m) else DIFFERENT
+
+
+cdef inline bint _is_same_text(
+    const Features* one, Span a, const Features* other, Span b
+) noexcept nogil:
+    return a.size > 0 and a.size == b.size and (
+        memcmp(text_of(one, a), text_of(other, b), a.size) == 0
+    )
+
+
 cdef inline void _compare_streets(
     const Features* one, const Features* other, Vector* to
 ) noexcept nogil:
     cdef int level = ABSENT
     cdef bint same_number
-    cdef float alike_by
+    cdef float alike_by = 0
     if one.street.size and other.street.size:
         if one.street_hash == other.street_hash:
             level = S_SAME
@@ -495,13 +532,12 @@ cdef inline void _compare_streets(
             else:
                 to.rarity[F_STREET] = one.rarities[R_STREET_ANYWHERE]
         else:
-            same_number = one.number.size and one.number.size == other.number.size and memcmp(
-                text_of(one, one.number), text_of(other, other.number), one.number.size
-            ) == 0
-            alike_by = words(
-                text_of(one, one.street), one.street.size,
-                text_of(other, other.street), other.street.size,
-            )
+            same_number = _is_same_text(one, one.number, other, other.number)
+            if _may_share_words(one.street_words, other.street_words):
+                alike_by = words(
+                    text_of(one, one.street), one.street.size,
+                    text_of(other, other.street), other.street.size,
+                )
             if alike_by >= 0.6 and _have_other_words(one, other):
                 alike_by = 0
             if same_number and alike_by >= 0.75:
@@ -513,6 +549,35 @@ cdef inline void _compare_streets(
             else:
                 level = DIFFERENT
     to.levels[F_STREET] = level
+
+
+cdef inline bint _may_share_words(uint64_t a, uint64_t b) noexcept nogil:
+    """Tell whether so many words begin or end as one of the other that `words` may reach 0.6."""
+    cdef uint64_t starts = 0, ends = 0, other_starts = 0, other_ends = 0
+    cdef int count, other_count, found
+    if not (a and b):
+        return True
+    count, other_count = _note_ends(a, &starts, &ends), _note_ends(b, &other_starts, &other_ends)
+    found = min(_count_met(a, other_starts, other_ends), _count_met(b, starts, ends))
+    return 1000 * found * found >= 359 * count * other_count  # a little less: it is rounded
+
+
+cdef inline int _note_ends(uint64_t words, uint64_t* starts, uint64_t* ends) noexcept nogil:
+    cdef int count = 0
+    while words:
+        starts[0] |= <uint64_t>1 << (words & END_MASK)
+        ends[0] |= <uint64_t>1 << (words >> END_BITS & END_MASK)
+        words >>= 2 * END_BITS
+        count += 1
+    return count
+
+
+cdef inline int _count_met(uint64_t words, uint64_t starts, uint64_t ends) noexcept nogil:
+    cdef int found = 0
+    while words:
+        found += (starts >> (words & END_MASK) | ends >> (words >> END_BITS & END_MASK)) & 1
+        words >>= 2 * END_BITS
+    return found
 
 
 cdef bint _have_other_words(const Features* one, const Features* other) noexcept nogil:
@@ -618,11 +683,10 @@ cdef inline void compare(const Features* one, const Features* other, Vector* to)
 cdef inline void _compare_facts(
     const Features* one, const Features* other, Vector* to
 ) noexcept nogil:
-    cdef int generation = name_of(one).generation, other_generation = name_of(other).generation
     if one.gender and other.gender:
         to.levels[F_GENDER] = SAME if one.gender == other.gender else DIFFERENT
-    if generation and other_generation:
-        to.levels[F_GENERATION] = SAME if generation == other_generation else DIFFERENT
+    if one.generation and other.generation:
+        to.levels[F_GENERATION] = SAME if one.generation == other.generation else DIFFERENT
     if one.birth and other.birth:
         to.levels[F_BIRTH] = _birth_level(one.birth, other.birth)
         if to.levels[F_BIRTH] == B_SAME:
@@ -664,30 +728,42 @@ cdef inline void _compare_extras(
     to.levels[F_EXTRA + which] = level
 
 
+cdef inline bint _has_extras(const Vector* vector) noexcept nogil:
+    cdef uint64_t levels
+    memcpy(&levels, vector.levels + F_EXTRA, FIELDS - F_EXTRA)
+    return levels != 0
+
+
 cdef struct Sum:
     float known[OTHERS]  # bits of the fields that were compared, for each class
     float open[OTHERS]  # at most, of those that are still to be
 
 
+cdef struct Says:  # a level of a field; an absent one nothing
+    float bits[OTHERS]
+    float rare[OTHERS]  # bits for each unit of the value's rarity
+
+
 cdef class Weights:
     """What each level of each field says, in bits, against each class of other people."""
 
-    cdef float bits[FIELDS][LEVELS][OTHERS]
-    cdef float rare[FIELDS][LEVELS][OTHERS]  # bits for each unit of the value's rarity
+    cdef Says says[FIELDS][LEVELS]
     cdef float most[FIELDS][OTHERS]  # that a field says, beside rarity
     cdef float priors[OTHERS]
 
     def __init__(self, bits, rare, priors):
         """Take `bits` and `rare` by class, field and level: `rare` says where rarity is added."""
         cdef int field, level, other
+        cdef Says* says
         for other in range(OTHERS):
             self.priors[other] = priors[other]
             for field in range(FIELDS):
                 self.most[field][other] = max(0.0, max(bits[other][field]))
                 for level in range(LEVELS):
-                    self.bits[field][level][other] = bits[other][field][level]
-                    self.rare[field][level][other] = (
-                        1.0 / RARITY_UNITS if rare[other][field][level] else 0.0
+                    says = &self.says[field][level]
+                    says.bits[other] = bits[other][field][level] if level else 0.0
+                    says.rare[other] = (
+                        1.0 / RARITY_UNITS if level and rare[other][field][level] else 0.0
                     )
 
     cdef inline void start(self, Sum* sum) noexcept nogil:
@@ -697,13 +773,11 @@ cdef class Weights:
 
     cdef inline void know(self, Sum* sum, int field, const Vector* vector) noexcept nogil:
         """Add what a field says."""
-        cdef int other, level = vector.levels[field]
+        cdef const Says* says = &self.says[field][vector.levels[field]]
         cdef float rarity = vector.rarity[field]
-        if level:
-            for other in range(OTHERS):
-                sum.known[other] += (
-                    self.bits[field][level][other] + self.rare[field][level][other] * rarity
-                )
+        cdef int other
+        for other in range(OTHERS):
+            sum.known[other] += says.bits[other] + says.rare[other] * rarity
 
     cdef inline void expect(self, Sum* sum, int field, int same, int rarity) noexcept nogil:
         """Add what a field may say at most; `same` is its level with a rarity, 0 if it is not."""
@@ -713,7 +787,9 @@ cdef class Weights:
             bits = self.most[field][other]
             if same:
                 bits = max(
-                    bits, self.bits[field][same][other] + self.rare[field][same][other] * rarity
+                    bits,
+                    self.says[field][same].bits[other]
+                    + self.says[field][same].rare[other] * rarity,
                 )
             sum.open[other] += bits
 
@@ -730,8 +806,11 @@ cdef class Weights:
         cdef Sum sum
         cdef int field
         self.start(&sum)
-        for field in range(FIELDS):
+        for field in range(F_EXTRA):
             self.know(&sum, field, vector)
+        if _has_extras(vector):
+            for field in range(F_EXTRA, FIELDS):
+                self.know(&sum, field, vector)
         return self.least(&sum, False)
 
 
@@ -920,25 +999,25 @@ cdef uint64_t _longest_word(Bytes text, int size) noexcept nogil:
     return hash_of(text + best, length)
 
 
-cdef inline uint64_t _sound_of(const _Word* word) noexcept nogil:
-    return word.token.sound if word.token.sound else hash_of(word.text, word.token.size)
+cdef inline uint64_t _sound_of(const Features* one, const Word* word) noexcept nogil:
+    return word.sound if word.sound else word_hash(one, word)
 
 
 cdef void _keys_of(const Features* one, uint32_t* keys) noexcept nogil:
     """Write the blocking keys of a record, 0 where it has none."""
-    cdef _Parts parts
+    cdef const Word* words = firsts_of(one)
+    cdef const Word* last_words = lasts_of(one)
     cdef uint64_t first = 0, last = 0, initial = 0, birth = one.birth, year = one.birth >> 9
     cdef uint64_t city = hash_of(text_of(one, one.city), one.city.size)
     cdef uint64_t post = hash_of(text_of(one, one.postcode), one.postcode.size)
     cdef uint64_t place = post if post else one.place_hash, region = place
     cdef int i
     memset(keys, 0, KEYS * sizeof(uint32_t))
-    _take_apart(one, &parts)
-    if parts.firsts:
-        first = _sound_of(&parts.first[0])
-        initial = parts.first[0].text[0]
-    if parts.lasts:
-        last = _sound_of(&parts.last[0])
+    if one.firsts:
+        first = _sound_of(one, words)
+        initial = word_text(one, words)[0]
+    if one.lasts:
+        last = _sound_of(one, last_words)
     if one.postcode.size >= 2:
         region = hash_of(text_of(one, one.postcode), min(one.postcode.size, 3))
     for i in range(one.emails):
@@ -950,10 +1029,7 @@ cdef void _keys_of(const Features* one, uint32_t* keys) noexcept nogil:
     keys[KEY_BIRTH_PLACE] = _short(birth, place, 5)
     if first and last:
         # Either order: who swapped the names is met as well.
-        keys[KEY_NAME] = _short(
-            hash_of(parts.first[0].text, parts.first[0].token.size)
-            ^ hash_of(parts.last[0].text, parts.last[0].token.size), 1, 6,
-        )
+        keys[KEY_NAME] = _short(word_hash(one, words) ^ word_hash(one, last_words), 1, 6)
         keys[KEY_SOUND_PLACE] = _short((first ^ last) + first + last, region, 7)
         keys[KEY_YEAR] = _short(mixed(last, initial), year, 11)
     if one.street_hash and initial:
@@ -1142,7 +1218,7 @@ def split(Packed packed not None, const uint64_t[::1] entries, int which, uint64
             if which == 0:
                 value = one.birth
             elif which == 1:
-                value = name_of(one).sorted
+                value = one.sorted_name
             elif which == 2:
                 value = one.place_hash
             elif one.emails:

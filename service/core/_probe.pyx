@@ -15,11 +15,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 import numpy as np
 
 from service.core._features cimport (
-    RARITIES, Email, Features, Packed, Phone, check, emails_of, features_at,
-    hash_of, mixed, name_of, phones_of, text_of, value_of,
+    RARITIES, Email, Features, Packed, Phone, Word, check, emails_of, features_at, firsts_of,
+    hash_of, lasts_of, mixed, phones_of, text_of, value_of, word_hash, word_text,
 )
 from service.core._features import rarity_of
-from service.core._names cimport FIRST, LAST, PARTICLE, ROLE, NameRecord, TokenRecord
 
 KEYS_VERSION = 2  # of what `block_keys` gives: stored ones of another are made anew
 
@@ -54,26 +53,19 @@ cdef struct _Name:
 
 
 cdef void _read_name(const Features* one, _Name* to) noexcept nogil:
-    cdef const NameRecord* name = name_of(one)
-    cdef const unsigned char* word = text_of(one, one.names)
-    cdef const TokenRecord* token
-    cdef uint64_t first = 0, last = 0, sound
-    cdef int i, role
+    cdef const Word* first = firsts_of(one)
+    cdef const Word* last = lasts_of(one)
     to.first = to.last = to.exact = to.initial = 0
-    for i in range(name.count):
-        token = &name.tokens[i]
-        role = token.flags & ROLE
-        if not token.flags & PARTICLE:
-            sound = token.sound if token.sound else hash_of(word, token.size)
-            if role == FIRST and not first:
-                first = hash_of(word, token.size)
-                to.first, to.initial = sound, word[0]
-            elif role == LAST and not last:
-                last = hash_of(word, token.size)
-                to.last = sound
-        word += token.size + 1
-    if first and last:
-        to.exact = first ^ last
+    if one.firsts:
+        to.first, to.initial = _sound_of(one, first), word_text(one, first)[0]
+    if one.lasts:
+        to.last = _sound_of(one, last)
+    if one.firsts and one.lasts:
+        to.exact = word_hash(one, first) ^ word_hash(one, last)
+
+
+cdef inline uint64_t _sound_of(const Features* one, const Word* word) noexcept nogil:
+    return word.sound if word.sound else word_hash(one, word)
 
 
 cdef uint64_t _either_order(uint64_t one, uint64_t other) noexcept nogil:
@@ -153,7 +145,7 @@ cdef int _add(list keys, uint64_t kind, uint64_t one, uint64_t other, uint64_t s
 def is_company(bytes features not None):
     """Tell whether features are of a record without a person's name."""
     cdef const Features* one = check(features)
-    return name_of(one).count == 0 and one.company.size > 0
+    return one.tokens == 0 and one.company.size > 0
 
 
 def sizes(bytes features not None):

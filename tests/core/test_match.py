@@ -160,6 +160,36 @@ def test_people_of_a_world_have_the_levels_of_the_oracle(world: str) -> None:
         assert levels == oracle.levels(people[one], people[other]), (people[one], people[other])
 
 
+@pytest.mark.parametrize("edits", [1, 2, 3])
+def test_what_was_mistyped_has_the_levels_of_the_oracle(edits: int) -> None:
+    # What is hopeless is seen before letters are compared: near it, all must be as it was.
+    rng = Random(edits)
+    people = of_world("mixed", 1_000)
+    mistyped = [_mistyped(one, edits, rng) for one in people]
+    count = len(people)
+    found, _ = vectors(packed([*people, *mistyped]), range(count), range(count, 2 * count))
+    for one, other, levels in zip(people, mistyped, found.tolist(), strict=True):
+        assert levels == oracle.levels(one, other), (one, other)
+
+
+def _mistyped(one: Person, edits: int, rng: Random) -> Person:
+    def edited(text: str, letters: str) -> str:
+        for _ in range(edits):
+            at, letter = rng.randrange(len(text) + 1), rng.choice([*letters, ""])
+            text = text[:at] + letter + text[at + rng.randrange(2) :]
+        return " ".join(text.split())
+
+    return replace(
+        one,
+        first=edited(one.first, "aeinor"),
+        last=edited(one.last, "aeinor"),
+        emails=tuple(edited(email, "aeinor1.") for email in one.emails),
+        phones=tuple(f"+{edited(phone[1:], '0123456789')}" for phone in one.phones),
+        street=edited(one.street, "aeinor 12"),
+        postcode=edited(one.postcode, "123ab").replace(" ", ""),
+    )
+
+
 def test_a_name_in_one_column_is_compared_as_one_in_three() -> None:
     whole, apart = Packed(), [Person("Ada", "Maria", "King"), Person("Ada", "Maria", "Byron")]
     nothing = [oracle.column_of(["", ""])] * 4
