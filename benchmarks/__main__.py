@@ -19,12 +19,15 @@ from benchmarks import (
     phones,
     report,
     rpc,
+    scoring,
     transfer,
 )
 from benchmarks.processes import Others
 from benchmarks.report import Report
 
-NAMES = ("rpc", "transfer", "phones", "emails", "names", "comparators", "lists", "matching")
+NAMES = (
+    "rpc", "transfer", "phones", "emails", "names", "comparators", "lists", "scoring", "matching",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -62,6 +65,8 @@ def _measure(name: str, *, quick: bool) -> Report:
         if name == "matching":
             plan_of_files = matching.QUICK if quick else matching.FULL
             return matching.measure(folder, plan_of_files, console.print)
+        if name == "scoring":
+            return scoring.measure(scoring.QUICK if quick else scoring.FULL, console.print)
         if name == "names":
             return names.measure(names.QUICK if quick else names.FULL, console.print)
         rows = transfer.QUICK if quick else transfer.FULL

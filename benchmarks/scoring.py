@@ -1,6 +1,6 @@
 """Pairs of records a second through the scoring of the matching kernel, against RapidFuzz.
 
-    python -m benchmarks.scoring
+    python -m benchmarks --only scoring
 
 What is measured: seven fields of each pair (first and last name, birth date, e-mail, phone, street,
 postcode) compared and weighed, `weigh_pairs` over packed features, against seven passes of
@@ -24,6 +24,7 @@ companies are compared: that is not measured here.
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -35,6 +36,7 @@ import numpy as np
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA, JaroWinkler
 
+from benchmarks.report import Report, Table, Target
 from benchmarks.worlds import WORLDS, write
 from service.cli.records import Records
 from service.core import _match
@@ -44,7 +46,7 @@ from service.transfer.tables import open_table
 
 ROWS = 20_000
 PAIRS = 50_000
-TURNS = 15
+FULL, QUICK = 15, 5  # turns
 RATIO = 5.0
 _CUT = partial(process.cpdist, scorer=OSA.distance, score_cutoff=2)
 _NAMES = partial(process.cpdist, scorer=JaroWinkler.similarity, score_cutoff=0.85)
@@ -59,8 +61,12 @@ PEERS = {
 }
 
 
-def main() -> None:
-    """Make a world up, let both take turns, print the ratio."""
+Say = Callable[[str], object]
+
+
+def measure(turns: int, say: Say) -> Report:
+    """Make a world up and let both take turns."""
+    say("scoring")
     with TemporaryDirectory(prefix="namesake-scoring-") as folder:
         people, truth = Path(folder, "people.csv"), Path(folder, "truth.csv")
         write(WORLDS["clean"], ROWS, 1, people, truth)
@@ -80,7 +86,7 @@ def main() -> None:
         for name, peer in PEERS.items()
     ]
     ratios, rates = [], []
-    for _ in range(TURNS):
+    for _ in range(turns):
         started = process_time()
         _match.weigh_pairs(records.packed, weights, ones, others, bits)
         kernel_s = process_time() - started
@@ -89,10 +95,15 @@ def main() -> None:
             peer(*texts)
         ratios.append((process_time() - started) / kernel_s)
         rates.append(PAIRS / kernel_s)
-    print(
-        f"{median(rates):,.0f} pairs/s, {1e9 / median(rates):,.0f} ns each; "
-        f"{median(ratios):.1f} × cpdist over the same seven fields (≥ {RATIO:g} is aimed at)"
+    rate, ratio = median(rates), median(ratios)
+    note = (
+        f"Seven fields of {PAIRS:,} pairs, half of them of one person, one thread, against seven "
+        "passes of `rapidfuzz.process.cpdist`; medians of turns, by processor time."
     )
+    row = (f"{rate:,.0f}", f"{1e9 / rate:,.0f}", f"{ratio:.1f} ×")
+    made = Table("Scoring", note, ("pairs/s", "ns a pair", "of cpdist"), (row,))
+    target = Target("scoring seven fields", f"≥ {RATIO:g} × cpdist", row[-1], ratio >= RATIO)
+    return Report((made,), (target,))
 
 
 def _cells(path: Path) -> list[dict[str, str]]:
@@ -111,7 +122,3 @@ def _pairs(who: list[str], chance: Random) -> list[tuple[int, int]]:
         one, other = chance.sample(chance.choice(several), 2)
         drawn += [(one, other), (chance.randrange(len(who)), chance.randrange(len(who)))]
     return drawn
-
-
-if __name__ == "__main__":
-    main()
