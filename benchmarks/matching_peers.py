@@ -83,7 +83,8 @@ def run(peer: str, people: Path, truth: Path, clusters: Path | None, limit_s: fl
         folder = Path(temporary)
         command = [str(python), "-m", "benchmarks.matching_peers", "child", "--peer", peer]
         command += ["--people", str(people.resolve()), "--folder", temporary]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=limit_s)
+        # What they say of their progress would drown the tables.
+        subprocess.run(command, cwd=ROOT, check=True, timeout=limit_s, stdout=subprocess.DEVNULL)
         measured = json.loads((folder / "measured.json").read_text())
         links = [(row[0], row[1], float(row[2])) for row in _cells(folder / "links.csv")]
     known = dict(_cells(truth))
