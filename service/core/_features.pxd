@@ -141,3 +141,4 @@ cdef uint64_t mixed(uint64_t one, uint64_t other) noexcept nogil
 cdef uint64_t word_hash(const Features* one, const Word* word) noexcept nogil
 cdef uint64_t value_of(const Features* one, int which) noexcept nogil
 cdef const Features* check(bytes features) except NULL
+cdef uint64_t longest_word(const unsigned char* text, int size) noexcept nogil

@@ -46,6 +46,19 @@ cdef uint64_t hash_of(const void* text, Py_ssize_t size) noexcept nogil:
     return mixed(value, 0) | 1
 
 
+cdef uint64_t longest_word(const unsigned char* text, int size) noexcept nogil:
+    """Return the hash of the longest word of a folded text, the first of several."""
+    cdef int i = 0, start, best = 0, length = 0
+    while i < size:
+        start = i
+        while i < size and text[i] != 32:
+            i += 1
+        if i - start > length:
+            best, length = start, i - start
+        i += 1
+    return hash_of(text + best, length)
+
+
 cdef uint64_t mixed(uint64_t one, uint64_t other) noexcept nogil:
     """Spread two values over one (the finaliser of SplitMix64)."""
     cdef uint64_t value = one ^ (other * 0x9E3779B97F4A7C15ULL)

@@ -14,8 +14,8 @@ from service.core._features cimport (
     END_BITS, NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET,
     R_STREET_ANYWHERE, RARITY_UNITS, ROLE_WORDS,
     NUMBERED, Email, Extra, Features, Packed, Phone, Span, Word, check, features_at,
-    emails_of, extras_of, firsts_of, hash_of, lasts_of, middles_of, mixed, phones_of, text_of,
-    word_hash, word_text,
+    emails_of, extras_of, firsts_of, hash_of, lasts_of, longest_word, middles_of, mixed, phones_of,
+    text_of, word_hash, word_text,
 )
 from service.core._names cimport INITIAL, LAST, ROLE, alike
 from service.core._compare cimport (
@@ -987,18 +987,6 @@ cdef inline uint32_t _short(uint64_t one, uint64_t other, uint64_t family) noexc
     return key if key else 1
 
 
-cdef uint64_t _longest_word(Bytes text, int size) noexcept nogil:
-    cdef int i = 0, start, best = 0, length = 0
-    while i < size:
-        start = i
-        while i < size and text[i] != 32:
-            i += 1
-        if i - start > length:
-            best, length = start, i - start
-        i += 1
-    return hash_of(text + best, length)
-
-
 cdef inline uint64_t _sound_of(const Features* one, const Word* word) noexcept nogil:
     return word.sound if word.sound else word_hash(one, word)
 
@@ -1043,7 +1031,7 @@ cdef void _keys_of(const Features* one, uint32_t* keys) noexcept nogil:
     keys[KEY_POST_BIRTH] = _short(post, year, 21)
     if one.street.size:
         keys[KEY_STREET_WORD] = _short(
-            _longest_word(text_of(one, one.street), one.street.size),
+            longest_word(text_of(one, one.street), one.street.size),
             mixed(first, one.number.size), 22,
         )
     for i in range(one.extras):

@@ -16,7 +16,7 @@ import numpy as np
 
 from service.core._features cimport (
     RARITIES, Email, Features, Packed, Phone, Word, check, emails_of, features_at, firsts_of,
-    hash_of, lasts_of, mixed, phones_of, text_of, value_of, word_hash, word_text,
+    hash_of, lasts_of, longest_word, mixed, phones_of, text_of, value_of, word_hash, word_text,
 )
 from service.core._features import rarity_of
 
@@ -72,18 +72,6 @@ cdef uint64_t _either_order(uint64_t one, uint64_t other) noexcept nogil:
     return mixed(min(one, other), max(one, other)) if one and other else 0
 
 
-cdef uint64_t _longest_word(const unsigned char* text, int size) noexcept nogil:
-    cdef int i = 0, start, best = 0, length = 0
-    while i < size:
-        start = i
-        while i < size and text[i] != 32:
-            i += 1
-        if i - start > length:
-            best, length = start, i - start
-        i += 1
-    return hash_of(text + best, length)
-
-
 def block_keys(bytes features not None):
     """Return the blocking keys of a record: (8 bytes, a second key of 16 bits) each.
 
@@ -125,7 +113,7 @@ def block_keys(bytes features not None):
     elif company:
         _add(keys, COMPANY, company, 1, place)
         _add(
-            keys, COMPANY_WORD, _longest_word(text_of(one, one.company), one.company.size), region,
+            keys, COMPANY_WORD, longest_word(text_of(one, one.company), one.company.size), region,
             one.street_hash,
         )
     return keys

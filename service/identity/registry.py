@@ -92,12 +92,16 @@ class Terms:
 
 
 class Saved(NamedTuple):
-    """A card as it is stored now. `sequence` is the change's, 0 if nothing was written."""
+    """A card as it is stored now. `sequence` is the change's, 0 if nothing was written.
+
+    `features` are what is compared of it, None if they were not made for this save.
+    """
 
     outcome: Outcome
     row: int
     record: bytes
     sequence: int
+    features: bytes | None = None
 
 
 class _Stored(NamedTuple):
@@ -281,7 +285,7 @@ class Registry:
             actor=terms.actor,
             features=sealed.features,
         )
-        saved = Saved(Outcome.CREATED, row, record, sequence)
+        saved = Saved(Outcome.CREATED, row, record, sequence, sealed.features)
         return Decision(saved, (put, *_remember(terms, saved)))
 
     def _stored(self, row: int, view: View) -> _Stored:
@@ -306,7 +310,8 @@ class Registry:
             saved = Saved(Outcome.UNCHANGED, row, old, 0)
             return Decision(saved, _remember(terms, saved))
         put = self.rewrite(view, row, old, held, sealed, ChangeKind.UPDATED, diff, terms.actor)
-        saved = Saved(Outcome.UPDATED, row, put.record, view.next_sequence)
+        sequence = view.next_sequence
+        saved = Saved(Outcome.UPDATED, row, put.record, sequence, sealed.features)
         return Decision(saved, (put, *_remember(terms, saved)))
 
     def rewrite(

@@ -108,7 +108,9 @@ class CustomerService(v1.CustomerServiceServicer):
         customer = v1.Customer.FromString(saved.record)
         own_row = 0 if terms.dry_run and saved.outcome is Outcome.CREATED else saved.row
         with caller().account.index.snapshot() as snapshot:
-            duplicates, similar = find_duplicates(snapshot, customer, own_row, self._settings)
+            duplicates, similar = find_duplicates(
+                snapshot, customer, own_row, saved.features, self._settings
+            )
         return wire.dress(customer), duplicates, similar
 
     async def GetCustomer(  # noqa: N802

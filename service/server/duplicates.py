@@ -133,10 +133,14 @@ def queries(customer: v1.Customer) -> list[Query]:
 
 
 def find_duplicates(
-    snapshot: Snapshot, customer: v1.Customer, row: int, settings: Settings
+    snapshot: Snapshot,
+    customer: v1.Customer,
+    row: int,
+    packed: bytes | None,
+    settings: Settings,
 ) -> tuple[list[v1.PointDuplicates], v1.SimilarCustomers]:
     """Return what a save tells: per point that others share, how many and the first of them; and
-    who looks like the customer.
+    who looks like the customer, whose features are `packed` if they were made before.
     """
     groups = sharing(
         snapshot,
@@ -147,7 +151,7 @@ def find_duplicates(
     )
     found = caller().account.matcher.similar(
         snapshot,
-        _subject_of(customer, row),
+        _subject_of(customer, row, packed),
         limit=settings.similar_page_rows,
         candidates=settings.match_save_candidates,
         block_rows=settings.match_save_block_rows,
@@ -157,8 +161,9 @@ def find_duplicates(
     return exact, similar_customers(snapshot, found)
 
 
-def _subject_of(customer: v1.Customer, row: int) -> Subject:
-    (packed,) = features([customer.SerializeToString()])
+def _subject_of(customer: v1.Customer, row: int, packed: bytes | None = None) -> Subject:
+    if packed is None:
+        (packed,) = features([customer.SerializeToString()])
     return Subject(packed, wire.held(customer), row)
 
 
