@@ -45,6 +45,7 @@ COMPILED = [
     "service/identity/lookup.py",
     "service/identity/matching.py",
     "service/identity/registry.py",
+    "service/index/_lmdb.pyx",
     "service/index/layout.py",
     "service/index/store.py",
     "service/index/writer.py",

@@ -101,6 +101,16 @@ class Settings(BaseSettings):
     group_limit_items: int = Field(
         4_000, ge=1, description="Decisions in one durable commit: longer ones delay card saves"
     )
+    group_wait_us: int = Field(
+        2_000,
+        ge=0,
+        le=100_000,
+        description="Microseconds that a commit waits for more card saves where the last commit "
+        "was of several: fewer commits leave more time for saves",
+    )
+    group_enough_items: int = Field(
+        64, ge=1, description="Decisions with which a commit waits no longer"
+    )
     write_queue_items: int = Field(
         20_000, ge=1, description="Decisions waiting for the writer before callers are held back"
     )

@@ -19,7 +19,7 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
-from service.core._text cimport Column, Texts
+from service.core._text cimport FEW, Column, Texts
 
 import os
 from array import array as new_array
@@ -887,25 +887,46 @@ cdef class EmailParser:
     cdef _parse_block(
         self, Texts texts, Py_ssize_t first, Py_ssize_t count, _Address* addresses, Emails made
     ):
-        cdef Py_ssize_t i, unsettled = 0
-        cdef uint8_t* reason = made.reason.data.as_uchars + first
-        cdef uint8_t* role = made.role.data.as_uchars + first
-        cdef int* domain_ids = made.domain_ids.data.as_ints + first
+        cdef Py_ssize_t i, unsettled
         cdef list owner = []  # of what `addresses` point to
-        with nogil:
-            for i in range(count):
-                addresses[i].start = texts.starts[first + i]
-                addresses[i].size = texts.sizes[first + i]
-                _strip(&addresses[i])
-                _read(&addresses[i], made._domains)
-                unsettled += addresses[i].fault != FINE
+        if count <= FEW:
+            unsettled = _read_all(texts, first, count, addresses, made._domains)
+        else:
+            with nogil:
+                unsettled = _read_all(texts, first, count, addresses, made._domains)
         if unsettled:
             for i in range(count):
                 if addresses[i].fault != FINE:
                     _settle(&addresses[i], first + i, made, self._details, owner)
-        with nogil:
-            for i in range(count):
-                reason[i], domain_ids[i] = addresses[i].reason, addresses[i].domain
-                _write(
-                    &addresses[i], made._domains, self._names, made.normal, made.keys, &role[i]
-                )
+        if count <= FEW:
+            _write_all(addresses, first, count, self._names, made)
+        else:
+            with nogil:
+                _write_all(addresses, first, count, self._names, made)
+
+
+cdef Py_ssize_t _read_all(
+    Texts texts, Py_ssize_t first, Py_ssize_t count, _Address* addresses, _Domains domains
+) except -1 nogil:
+    """Read addresses; return how many are not fine."""
+    cdef Py_ssize_t i, unsettled = 0
+    for i in range(count):
+        addresses[i].start = texts.starts[first + i]
+        addresses[i].size = texts.sizes[first + i]
+        _strip(&addresses[i])
+        _read(&addresses[i], domains)
+        unsettled += addresses[i].fault != FINE
+    return unsettled
+
+
+cdef int _write_all(
+    _Address* addresses, Py_ssize_t first, Py_ssize_t count, _Words names, Emails made
+) except -1 nogil:
+    cdef uint8_t* reason = made.reason.data.as_uchars + first
+    cdef uint8_t* role = made.role.data.as_uchars + first
+    cdef int* domain_ids = made.domain_ids.data.as_ints + first
+    cdef Py_ssize_t i
+    for i in range(count):
+        reason[i], domain_ids[i] = addresses[i].reason, addresses[i].domain
+        _write(&addresses[i], made._domains, names, made.normal, made.keys, &role[i])
+    return 0

@@ -17,7 +17,7 @@ from service.core._names cimport (
     FIRST, LAST, MIDDLE, PARTICLE, PATRONYMIC, ROLE, TOKENS, WORD_BYTES,
     NameRecord, Names, TokenRecord, classes,
 )
-from service.core._text cimport Column, Texts
+from service.core._text cimport FEW, Column, Texts
 
 cpdef enum:
     VERSION = 3  # of the layout
@@ -299,15 +299,22 @@ def scripts_of(Texts names not None, uint8_t[::1] scripts):
     """Note in `scripts` which names are written in Han characters or kana, as SCRIPT_HAN."""
     if scripts.shape[0] != names.count:
         raise ValueError("one script for each name")
+    if names.count <= FEW:
+        _find_scripts(names, scripts)
+    else:
+        with nogil:
+            _find_scripts(names, scripts)
+
+
+cdef void _find_scripts(Texts names, uint8_t[::1] scripts) noexcept nogil:
     cdef Py_ssize_t row
     cdef int i
-    with nogil:
-        for row in range(names.count):
-            for i in range(names.sizes[row]):
-                # U+3000 to U+9FFF: the first byte of three in UTF-8.
-                if 0xE3 <= <uint8_t>names.starts[row][i] <= 0xE9:
-                    scripts[row] = SCRIPT_HAN
-                    break
+    for row in range(names.count):
+        for i in range(names.sizes[row]):
+            # U+3000 to U+9FFF: the first byte of three in UTF-8.
+            if 0xE3 <= <uint8_t>names.starts[row][i] <= 0xE9:
+                scripts[row] = SCRIPT_HAN
+                break
 
 
 cdef int _pack_row(const _Row* row, Packed packed) except -1:

@@ -28,7 +28,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from service.core._text cimport Column, Texts
+from service.core._text cimport FEW, Column, Texts
 
 from collections import namedtuple
 import hashlib
@@ -1015,20 +1015,28 @@ def full_names(Texts texts not None):
 def fold(Texts texts not None):
     """Return texts of other kinds, streets say, in folded words with a blank between two."""
     cdef Column folded = Column(texts.count, 16 * texts.count)
+    if texts.count <= FEW:
+        _fold_all(texts, folded)
+    else:
+        with nogil:
+            _fold_all(texts, folded)
+    return folded
+
+
+cdef int _fold_all(Texts texts, Column folded) except -1 nogil:
     cdef _Work work
     cdef Py_ssize_t i, size
     cdef int j
     cdef char* out
-    with nogil:
-        for i in range(texts.count):
-            _begin(&work)
-            _read(&work, texts.starts[i], texts.sizes[i], FULL)
-            out = folded.reserve(WORDS * (WORD_BYTES + 1))
-            size = 0
-            for j in range(work.count):
-                size = _write_word(&work, j, out, size)
-            folded.commit(size)
-    return folded
+    for i in range(texts.count):
+        _begin(&work)
+        _read(&work, texts.starts[i], texts.sizes[i], FULL)
+        out = folded.reserve(WORDS * (WORD_BYTES + 1))
+        size = 0
+        for j in range(work.count):
+            size = _write_word(&work, j, out, size)
+        folded.commit(size)
+    return 0
 
 
 def split_names(Texts first not None, Texts middle, Texts last not None):
@@ -1036,22 +1044,30 @@ def split_names(Texts first not None, Texts middle, Texts last not None):
     if last.count != first.count or (middle is not None and middle.count != first.count):
         raise ValueError("need as many last and middle names as first names")
     cdef Names names = Names.__new__(Names, first.count)
+    if first.count <= FEW:
+        _split_all(first, middle, last, names)
+    else:
+        with nogil:
+            _split_all(first, middle, last, names)
+    return names
+
+
+cdef int _split_all(Texts first, Texts middle, Texts last, Names names) except -1 nogil:
     cdef bint has_middle = middle is not None
     cdef _Work work
     cdef Py_ssize_t i
-    with nogil:
-        for i in range(first.count):
-            _begin(&work)
-            work.starts[FULL] = 0
-            _read(&work, first.starts[i], first.sizes[i], FIRST)
-            work.starts[MIDDLE] = work.count
-            if has_middle:
-                _read(&work, middle.starts[i], middle.sizes[i], MIDDLE)
-            _read(&work, last.starts[i], last.sizes[i], LAST)
-            _end_fields(&work, FIELDS)
-            _describe(&work, &names.records[i])
-            _write(&work, &names.records[i], names)
-    return names
+    for i in range(first.count):
+        _begin(&work)
+        work.starts[FULL] = 0
+        _read(&work, first.starts[i], first.sizes[i], FIRST)
+        work.starts[MIDDLE] = work.count
+        if has_middle:
+            _read(&work, middle.starts[i], middle.sizes[i], MIDDLE)
+        _read(&work, last.starts[i], last.sizes[i], LAST)
+        _end_fields(&work, FIELDS)
+        _describe(&work, &names.records[i])
+        _write(&work, &names.records[i], names)
+    return 0
 
 
 _fill_characters()

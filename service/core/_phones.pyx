@@ -28,7 +28,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from service.core._text cimport Column, Texts
+from service.core._text cimport FEW, Column, Texts
 from service.core.model import PhoneForm, PhoneType, Reason
 
 cdef enum:
@@ -933,25 +933,32 @@ cdef class Phones:
 
     cdef Column _forms(self, bint as_keys):
         cdef Column column = Column(self.count, 16 * self.count)
+        if self.count <= FEW:
+            self._write_forms(column, as_keys)
+        else:
+            with nogil:
+                self._write_forms(column, as_keys)
+        return column
+
+    cdef int _write_forms(self, Column column, bint as_keys) except -1 nogil:
         cdef const Record* record
         cdef char* at
         cdef int size
         cdef Py_ssize_t i
-        with nogil:
-            for i in range(self.count):
-                record = &self._records[i]
-                at = column.reserve(E164_ROOM + 1)
-                if not _has_form(record):
-                    column.commit(0)
-                    continue
-                at[0] = c"+"
-                if as_keys:
-                    size = _key(record.digits, record.size, at + 1)
-                else:
-                    size = record.size
-                    memcpy(at + 1, record.digits, size)
-                column.commit(size + 1)
-        return column
+        for i in range(self.count):
+            record = &self._records[i]
+            at = column.reserve(E164_ROOM + 1)
+            if not _has_form(record):
+                column.commit(0)
+                continue
+            at[0] = c"+"
+            if as_keys:
+                size = _key(record.digits, record.size, at + 1)
+            else:
+                size = record.size
+                memcpy(at + 1, record.digits, size)
+            column.commit(size + 1)
+        return 0
 
     def reasons(self):
         """Return the reasons (numbers of `model.Reason`), one byte each."""
@@ -988,24 +995,38 @@ def parse(Texts texts, regions, int default):
     """
     cdef Phones phones = Phones(texts.count)
     cdef const uint16_t[::1] own
+    cdef const uint16_t* homes = NULL
     cdef Py_ssize_t i
-    cdef int region = default
-    cdef bint has_regions = regions is not None
     if not 0 <= default < _regions:
         raise ValueError("not a region")
-    if has_regions:
+    if regions is not None:
         own = memoryview(regions).cast("B").cast("H")
         if own.shape[0] != texts.count:
             raise ValueError("as many regions as texts")
         for i in range(texts.count):
             if own[i] >= _regions:
                 raise ValueError("not a region")
-    with nogil:
-        for i in range(texts.count):
-            if has_regions:
-                region = own[i] if own[i] else default
-            _parse_into(phones, i, texts.starts[i], texts.sizes[i], region)
+        if texts.count:
+            homes = &own[0]
+    if texts.count <= FEW:
+        _parse_all(phones, texts, homes, default)
+    else:
+        with nogil:
+            _parse_all(phones, texts, homes, default)
     return phones
+
+
+cdef int _parse_all(
+    Phones phones, Texts texts, const uint16_t* homes, int default
+) except -1 nogil:
+    """Parse texts; `homes` has a region for each, or is NULL."""
+    cdef Py_ssize_t i
+    cdef int region = default
+    for i in range(texts.count):
+        if homes != NULL:
+            region = homes[i] if homes[i] else default
+        _parse_into(phones, i, texts.starts[i], texts.sizes[i], region)
+    return 0
 
 
 cdef int _parse_into(

@@ -4,6 +4,12 @@
 from libc.stdint cimport int32_t
 
 
+cdef enum:
+    # Rows of which the kernels keep the GIL: done before another thread would have woken up, and
+    # whoever gets the GIL from a save keeps it longer than all of the save takes.
+    FEW = 16
+
+
 cdef class Texts:
     cdef readonly Py_ssize_t count
     cdef const char** starts  # not terminated by NUL; may be NULL where the size is 0

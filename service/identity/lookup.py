@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from service.core.model import Channel, Held, Identity
 from service.core.prepare import match_key
-from service.index import NORMAL, Kind, Reads, identity_text
+from service.index import NORMAL, Kind, Reads, identity_key, identity_text, sharing_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,17 @@ def sharing(
         more = page[-1] if len(rows) > page_rows else 0
         groups.append(Sharing(query, min(count, count_limit), count > count_limit, page, more))
     return groups
+
+
+def is_shared(reads: Reads, held: Held, own_row: int) -> bool:
+    """Tell whether anybody else shares anything that a record can be found by: in one look-up."""
+    keys = [
+        key
+        for channel, normal in held.normals
+        for key in sharing_keys(channel, normal, match_key(channel, normal))
+    ]
+    keys += [identity_key(Kind.OTHER, identity_text(identity)) for identity in held.identities]
+    return any(row != own_row for row in reads.rows_under(keys, 0, 2))
 
 
 def _count(reads: Reads, query: Query, limit: int) -> int:

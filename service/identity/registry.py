@@ -94,7 +94,8 @@ class Terms:
 class Saved(NamedTuple):
     """A card as it is stored now. `sequence` is the change's, 0 if nothing was written.
 
-    `features` are what is compared of it, None if they were not made for this save.
+    `features` and `held` are what is compared of it and what it holds, None if they were not made
+    for this save.
     """
 
     outcome: Outcome
@@ -102,6 +103,7 @@ class Saved(NamedTuple):
     record: bytes
     sequence: int
     features: bytes | None = None
+    held: Held | None = None
 
 
 class _Stored(NamedTuple):
@@ -285,7 +287,7 @@ class Registry:
             actor=terms.actor,
             features=sealed.features,
         )
-        saved = Saved(Outcome.CREATED, row, record, sequence, sealed.features)
+        saved = Saved(Outcome.CREATED, row, record, sequence, *_found_by(sealed))
         return Decision(saved, (put, *_remember(terms, saved)))
 
     def _stored(self, row: int, view: View) -> _Stored:
@@ -307,11 +309,11 @@ class Registry:
         sealed = self._codec.combine(old, new, how, mask)
         diff = self._codec.diff(old, sealed.body)
         if not diff:
-            saved = Saved(Outcome.UNCHANGED, row, old, 0)
+            saved = Saved(Outcome.UNCHANGED, row, old, 0, *_found_by(sealed))
             return Decision(saved, _remember(terms, saved))
         put = self.rewrite(view, row, old, held, sealed, ChangeKind.UPDATED, diff, terms.actor)
         sequence = view.next_sequence
-        saved = Saved(Outcome.UPDATED, row, put.record, sequence, sealed.features)
+        saved = Saved(Outcome.UPDATED, row, put.record, sequence, *_found_by(sealed))
         return Decision(saved, (put, *_remember(terms, saved)))
 
     def rewrite(
@@ -572,6 +574,10 @@ def _etag(sequence: int) -> str:
 def _check_etag(stored: str, given: str, field: str) -> None:
     if given and given != stored:
         raise StaleEtag("the customer changed since it was read", field=field)
+
+
+def _found_by(sealed: Sealed) -> tuple[bytes | None, Held]:
+    return sealed.features, sealed.held
 
 
 def _remember(terms: Terms, saved: Saved) -> tuple[Mutation, ...]:

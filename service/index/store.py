@@ -34,6 +34,7 @@ from service.errors import (
     StorageFull,
 )
 from service.index import layout
+from service.index._lmdb import Calls
 from service.index.layout import (
     Change,
     Counters,
@@ -136,15 +137,15 @@ class Reads:
         self, txn: lmdb.Transaction[bytes], tables: Tables, wall_us: int, memory_us: int
     ) -> None:
         self._txn = txn
+        self._calls = Calls(txn)
         self._tables = tables
         self._memory_us = memory_us
-        self._identities: lmdb.Cursor[bytes] | None = None
         self.wall_us = wall_us
 
     @property
     def counters(self) -> Counters:
         """Counters of the newest commit that this transaction sees."""
-        return layout.decode_counters(self._txn.get(layout.META_COUNTERS, None, self._tables.meta))
+        return layout.decode_counters(self._calls.get(self._tables.meta, layout.META_COUNTERS))
 
     @property
     def customer_count(self) -> int:
@@ -154,18 +155,18 @@ class Reads:
     @property
     def match_rules(self) -> str:
         """Version of the rules that the stored match keys follow; "" until somebody put one."""
-        return (self._txn.get(layout.META_MATCH_RULES, b"", self._tables.meta)).decode()
+        return (self._calls.get(self._tables.meta, layout.META_MATCH_RULES) or b"").decode()
 
     # One customer
 
     def row_of(self, id: str) -> int | None:
         """Return the row that an id was given, also when it was deleted or merged since."""
-        stored = self._txn.get(id.encode(), None, self._tables.ids) if id else None
+        stored = self._calls.get(self._tables.ids, id.encode()) if id else None
         return None if stored is None else layout.unpack_u64(stored)
 
     def record(self, row: int) -> bytes | None:
         """Return the record of a live customer."""
-        return self._txn.get(layout.pack_u64(row), None, self._tables.customers)
+        return self._calls.get(self._tables.customers, layout.pack_u64(row))
 
     def find(self, id: str) -> Found:
         """Say where an id leads, following any number of merges.
@@ -179,7 +180,7 @@ class Reads:
                 break
             if self._has_record(row):
                 return Found(state, row, at)
-            survivor = self._txn.get(at.encode(), None, self._tables.redirects)
+            survivor = self._calls.get(self._tables.redirects, at.encode())
             if survivor is None:
                 return Found(State.DELETED)
             at, state = survivor.decode(), State.MERGED
@@ -188,7 +189,7 @@ class Reads:
         raise StorageFault("The redirects of a merged customer end nowhere", id=id)
 
     def _has_record(self, row: int) -> bool:
-        return self._txn.cursor(self._tables.customers).set_key(layout.pack_u64(row))
+        return self._calls.has(self._tables.customers, layout.pack_u64(row))
 
     # Identities
 
@@ -221,34 +222,27 @@ class Reads:
 
         For decisions: `sharing_keys` can be had before the transaction begins.
         """
-        cursor = self._identities_cursor()
-        set_key = cursor.set_key
-        lists = [_duplicates(cursor, key, after_row, limit) for key in keys if set_key(key)]
-        if len(lists) < 2:
-            return lists[0] if lists else []
-        return sorted(set().union(*lists))[:limit]
-
-    def _identities_cursor(self) -> lmdb.Cursor[bytes]:
-        if self._identities is None:
-            self._identities = self._txn.cursor(self._tables.identities)
-        return self._identities
+        return self._calls.rows(self._tables.identities, keys, after_row, limit)
 
     def _count_of(self, key: bytes) -> int:
-        cursor = self._identities_cursor()
-        return cursor.count() if cursor.set_key(key) else 0
+        return self._calls.count(self._tables.identities, key)
 
     # Matching
 
     def features_of(self, row: int) -> bytes:
         """Return what is compared of a live customer, packed; b"" for nothing, or damaged."""
-        stored = self._txn.get(layout.pack_u64(row), b"", self._tables.features)
-        return layout.decode_features(stored)
+        stored = self._calls.get(self._tables.features, layout.pack_u64(row))
+        return layout.decode_features(stored or b"")
 
     def features_at(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
         """Return (row, packed features) of those rows that have any, in order."""
-        with self._txn.cursor(self._tables.features) as cursor:
-            found = cursor.getmulti(map(layout.pack_u64, rows))
-        return [(layout.unpack_u64(key), layout.decode_features(one)) for key, one in found]
+        rows = list(rows)
+        found = self._calls.get_all(self._tables.features, map(layout.pack_u64, rows))
+        return [
+            (row, layout.decode_features(stored))
+            for row, stored in zip(rows, found, strict=True)
+            if stored is not None
+        ]
 
     def features(self, after_row: int = 0, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Iterate (row, packed features) of live customers, ascending, above `after_row`.
@@ -266,12 +260,10 @@ class Reads:
         A block with more is split: the rows whose second key is the given one too, none if it is
         0.
         """
-        found = []
-        with self._txn.cursor(self._tables.blocks) as cursor:
-            for key, second in keys:
-                if cursor.set_key(key):
-                    found.append(_block(cursor, key, second, limit))
-        return found
+        return [
+            Block(size, [entry & layout.ROW_MASK for entry in entries])
+            for size, entries in self._calls.entries(self._tables.blocks, keys, limit)
+        ]
 
     def distinct_of(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
         """Return those who are marked as distinct from a row, ascending, above `after`."""
@@ -288,8 +280,7 @@ class Reads:
 
     def is_distinct(self, row: int, other: int) -> bool:
         """Tell whether somebody marked two rows as distinct."""
-        key = layout.pack_row_pair(row, other)
-        return self._txn.cursor(self._tables.distinct).set_key(key)
+        return self._calls.has(self._tables.distinct, layout.pack_row_pair(row, other))
 
     def distinct_pairs(
         self, after: tuple[int, int] = (0, 0), limit: int = 1_000
@@ -311,17 +302,17 @@ class Reads:
     @property
     def model_version(self) -> int:
         """Version of the account's model, 0 for the release's own from the beginning on."""
-        stored = self._txn.get(layout.MODEL_KEY, None, self._tables.models)
+        stored = self._calls.get(self._tables.models, layout.MODEL_KEY)
         return 0 if stored is None else layout.model_version(stored)
 
     def model(self) -> StoredModel | None:
         """Return the account's model, None if nobody ever put one."""
-        stored = self._txn.get(layout.MODEL_KEY, None, self._tables.models)
+        stored = self._calls.get(self._tables.models, layout.MODEL_KEY)
         return None if stored is None else layout.decode_model(stored)
 
     def frequencies(self) -> bytes:
         """Return how often values occur in the account, as of the model; opaque."""
-        return self._txn.get(layout.FREQUENCIES_KEY, b"", self._tables.models)
+        return self._calls.get(self._tables.models, layout.FREQUENCIES_KEY) or b""
 
     def groups(self, scan: int, after_rank: int = 0, limit: int = 1_000) -> list[tuple[int, bytes]]:
         """Return up to `limit` (rank, group) of a scan above `after_rank`; the first rank is 1."""
@@ -400,7 +391,7 @@ class Reads:
 
     def operation(self, key: str) -> bytes | None:
         """Return the opaque state of a piece of long work."""
-        return self._txn.get(key.encode(), None, self._tables.operations) if key else None
+        return self._calls.get(self._tables.operations, key.encode()) if key else None
 
     def operations(
         self, prefix: str, after: str = "", limit: int = 1_000
@@ -417,7 +408,7 @@ class Reads:
         """Return what a request_id led to, unless that is longer ago than the memory reaches."""
         if not request_id:
             return None
-        stored = self._txn.get(request_id.encode(), None, self._tables.requests)
+        stored = self._calls.get(self._tables.requests, request_id.encode())
         if stored is None:
             return None
         remembered = layout.decode_request(stored)
@@ -440,10 +431,7 @@ class Reads:
     def pending_rows(self, domain: str, after_row: int = 0, limit: int = 1_000) -> list[int]:
         """Return up to `limit` rows that await the verdict of `domain`, ascending."""
         key = domain.encode()
-        with self._txn.cursor(self._tables.pending) as cursor:
-            if not key or not cursor.set_key(key):
-                return []
-            return _duplicates(cursor, key, after_row, limit)
+        return self._calls.rows(self._tables.pending, (key,), after_row, limit) if key else []
 
 
 class Snapshot(Reads):
@@ -476,7 +464,6 @@ class Snapshot(Reads):
         """Free the reader slot; closing again has no effect."""
         if self._open:
             self._open = False
-            self._identities = None
             self._store.end_read(self._txn)
 
     def __enter__(self) -> Self:
@@ -720,32 +707,6 @@ def _end_process() -> NoReturn:
     """
     _log.critical("index_panicked", status=os.EX_SOFTWARE)
     os._exit(os.EX_SOFTWARE)
-
-
-def _duplicates(cursor: lmdb.Cursor[bytes], key: bytes, after_row: int, limit: int) -> list[int]:
-    """Return rows of the key that the cursor stands on."""
-    if after_row and not cursor.set_range_dup(key, layout.pack_u64(after_row + 1)):
-        return []
-    return [layout.unpack_u64(row) for row in islice(cursor.iternext_dup(), limit)]
-
-
-def _block(cursor: lmdb.Cursor[bytes], key: bytes, second: int, limit: int) -> Block:
-    """Read the block that the cursor stands on."""
-    size = cursor.count()
-    if size <= limit:
-        return Block(size, [_row_in(entry) for entry in cursor.iternext_dup()])
-    if not second or not cursor.set_range_dup(key, layout.pack_block_entry(second, 0)):
-        return Block(size, [])
-    rows = []
-    for entry in islice(cursor.iternext_dup(), limit):
-        if layout.unpack_u64(entry) >> layout.ROW_BITS != second:
-            break
-        rows.append(_row_in(entry))
-    return Block(size, rows)
-
-
-def _row_in(entry: bytes) -> int:
-    return layout.unpack_u64(entry) & layout.ROW_MASK
 
 
 def _seek_before(cursor: lmdb.Cursor[bytes], key: bytes) -> bool:

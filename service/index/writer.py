@@ -5,9 +5,9 @@ record as for thousands. So decisions queue up, and the thread runs as many as a
 transaction: each reads what the ones before it put, and decides, and its mutations are put. LMDB's
 lock serialises the writer threads of several processes.
 
-py-lmdb releases the GIL in every call, and a thread busy in Python may take it each time and keep
-it for `sys.getswitchinterval()`. Shortening that was tried: groups get smaller, commits more, and
-64 concurrent savers slower.
+The thread shares the GIL with the event loop: a thread busy in Python keeps it for up to
+`sys.getswitchinterval()` from one that has let go of it. Shortening that was tried: groups get
+smaller, commits more, and 64 concurrent savers slower.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from service.errors import (
     StorageFault,
 )
 from service.index import layout
+from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
 from service.index.layout import ChangeKind, Entries
 from service.index.store import Reads, Store, fault_of
 from service.settings import Settings
@@ -250,16 +251,24 @@ _Answered = tuple[_Submission, _Answer]
 
 
 class Writer:
-    """Queue and thread. Bounded: see `Settings.write_queue_items` and `group_limit_items`."""
+    """Queue and thread. Bounded: see `Settings.write_queue_items` and `group_limit_items`.
+
+    Where several callers save at once, the next commit waits a moment (`group_wait_us`) for more
+    of them: each commit costs as much as many saves do, in processor time too.
+    """
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._queue_limit_items = settings.write_queue_items
         self._group_limit_items = settings.group_limit_items
+        self._wait_s = settings.group_wait_us / 1_000_000
+        self._enough_items = settings.group_enough_items
         self._wake = threading.Condition()  # guards what follows
         self._queue: deque[_Submission] = deque()
         self._queued_items = 0
         self._held_back: deque[_Submission] = deque()
+        self._is_idle = False  # whether the thread waits for a first submission
+        self._is_busy = False  # whether the last commit was of several
         self._closing = False
         self._failing = ""  # why the last transaction failed, "" after one that did not
         self._purge_from = b"\0"
@@ -292,7 +301,8 @@ class Writer:
                 raise ShuttingDown("The index is closing")
             self._held_back.append(submission)
             self._admit()
-            self._wake.notify()
+            if self._is_idle or self._queued_items >= self._enough_items:
+                self._wake.notify()
         return cast("list[Outcome | Exception]", await future)
 
     @property
@@ -329,7 +339,11 @@ class Writer:
             while not self._queue:
                 if self._closing:
                     return []
+                self._is_idle = True
                 self._wake.wait()
+                self._is_idle = False
+            if self._is_busy and self._queued_items < self._enough_items and not self._closing:
+                self._wake.wait(self._wait_s)
             group: list[_Submission] = []
             items = 0
             while self._queue:
@@ -341,6 +355,7 @@ class Writer:
                 items += size
                 self._queued_items -= size
             self._admit()
+            self._is_busy = len(group) > 1
         return group
 
     def _run(self) -> None:
@@ -420,20 +435,14 @@ class Writer:
 
 
 class _GroupTransaction:
-    """One write transaction: runs decisions and applies their mutations.
-
-    Cursors and methods are bound once: a cursor's `put` costs a third of a transaction's.
-    """
+    """One write transaction: runs decisions and applies their mutations."""
 
     def __init__(self, txn: lmdb.Transaction[bytes], store: Store) -> None:
         tables = store.tables
         self._txn = txn
         self._tables = tables
         self._view = View(txn, store)
-        self._put_id = txn.cursor(tables.ids).put
-        self._customers = txn.cursor(tables.customers)
-        self._put_customer = self._customers.put
-        self._put_identity = txn.cursor(tables.identities).put
+        self._calls = Calls(txn)
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
         self._history: list[tuple[bytes, bytes]] = []
         self._blocks: list[tuple[bytes, bytes]] = []
@@ -466,7 +475,7 @@ class _GroupTransaction:
                         raise InvalidArgument("There is no such customer to change")
                 case PutDistinct():
                     for row in (mutation.row, mutation.other):
-                        if not self._customers.set_key(layout.pack_u64(row)):
+                        if self._view.record(row) is None:
                             raise InvalidArgument("There is no such customer to tell apart")
                 case PutRedirect():
                     if self._view.row_of(mutation.id) is None:
@@ -477,13 +486,13 @@ class _GroupTransaction:
         """Put the ids of new customers, or none of them: checks and puts in one step."""
         for number, id in enumerate(created):
             row = layout.pack_u64(self._view.next_row + number)
-            if not self._put_id(id, row, True, False):
+            if not self._calls.put(self._tables.ids, id, row, NO_OVERWRITE):
                 for claimed in created[:number]:
-                    self._txn.delete(claimed, b"", self._tables.ids)
+                    self._calls.delete(self._tables.ids, claimed)
                 raise InvalidArgument("The customer id is in use or was deleted")
 
     def _holds(self, row: int, id: str) -> bool:
-        return self._view.row_of(id) == row and self._customers.set_key(layout.pack_u64(row))
+        return self._view.row_of(id) == row and self._view.record(row) is not None
 
     def _apply(self, mutation: Mutation) -> None:
         match mutation:
@@ -497,7 +506,7 @@ class _GroupTransaction:
                 self._request(mutation)
             case PutRedirect():
                 survivor = mutation.survivor.encode()
-                self._txn.put(mutation.id.encode(), survivor, db=self._tables.redirects)
+                self._calls.put(self._tables.redirects, mutation.id.encode(), survivor)
             case PutDistinct() | DropDistinct():
                 self._distinct(mutation)
             case PutModel():
@@ -513,7 +522,8 @@ class _GroupTransaction:
         if new:
             view.next_row = row + 1  # the row that its id was claimed for
         # A new row is the highest key: append skips the search and fills pages completely.
-        self._appended(self._put_customer(stored_row, put.record, True, True, new))
+        flags = APPEND if new else 0
+        self._appended(self._calls.put(self._tables.customers, stored_row, put.record, flags))
         self._enter(stored_row, put.old, put.new)
         if put.features is not None:
             self._compare_by(row, put.features, new)
@@ -521,22 +531,21 @@ class _GroupTransaction:
 
     def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
         """Write the difference between what the index held of a row and is to hold."""
-        txn, tables = self._txn, self._tables
+        calls, tables = self._calls, self._tables
         for key in old.keys - new.keys:
-            txn.delete(key, stored_row, tables.identities)
-        for key in new.keys - old.keys if old.keys else new.keys:
-            self._put_identity(key, stored_row)
+            calls.delete(tables.identities, key, stored_row)
+        calls.put_under(tables.identities, new.keys - old.keys, stored_row)
         if old.pending or new.pending:
             for domain in old.pending - new.pending:
-                txn.delete(domain.encode(), stored_row, tables.pending)
+                calls.delete(tables.pending, domain.encode(), stored_row)
             for domain in new.pending - old.pending:
-                txn.put(domain.encode(), stored_row, db=tables.pending)
+                calls.put(tables.pending, domain.encode(), stored_row)
 
     def _compare_by(self, row: int, features: bytes, new: bool) -> None:
         """Put a row's features and the differences of its blocks; b"" for none."""
         stored_row, table = layout.pack_u64(row), self._tables.features
         # Of damaged ones nobody knows which entries they have: `verify` names them.
-        old = b"" if new else layout.decode_features(self._txn.get(stored_row, b"", table))
+        old = b"" if new else self._view.features_of(row)
         if features and features == old:
             return
         before = layout.block_entries(old, row) if old else []
@@ -544,21 +553,20 @@ class _GroupTransaction:
         if before:
             self._put_blocks()  # what is to go may not be there yet
             for key, entry in set(before).difference(after):
-                self._txn.delete(key, entry, self._tables.blocks)
+                self._calls.delete(self._tables.blocks, key, entry)
             after = [entry for entry in after if entry not in before]
         self._blocks += after
         if features:
-            self._txn.put(stored_row, layout.encode_features(features), append=new, db=table)
+            flags = APPEND if new else 0
+            self._calls.put(table, stored_row, layout.encode_features(features), flags)
         elif not new:
-            self._txn.delete(stored_row, b"", table)
+            self._calls.delete(table, stored_row)
 
     def _put_blocks(self) -> None:
         """Put the entries that wait, sorted: neighbours fall into one page."""
-        if self._blocks:
-            self._blocks.sort()
-            with self._txn.cursor(self._tables.blocks) as cursor:
-                cursor.putmulti(self._blocks)
-            self._blocks.clear()
+        self._blocks.sort()
+        self._calls.put_all(self._tables.blocks, self._blocks)
+        self._blocks.clear()
 
     def _record(self, kind: int, row: int, id: str, actor: str, reason: str, diff: bytes) -> None:
         """Note the event and the history entry of a change, under the next sequence."""
@@ -572,17 +580,14 @@ class _GroupTransaction:
         self._history.append((layout.pack_history_key(row, sequence), entry))
 
     def flush(self) -> None:
-        """Put what was noted of changes, in one call for each sub-database.
+        """Put what was noted, in one call for each sub-database.
 
-        That saves the cost of the calls alone: inside, py-lmdb gives the GIL away for every item.
         No decision reads what the changes of its own group were.
         """
-        with self._txn.cursor(self._tables.changes) as cursor:
-            _, added = cursor.putmulti(self._changes, append=True)
-            self._appended(added == len(self._changes))
-        with self._txn.cursor(self._tables.history) as cursor:
-            _, added = cursor.putmulti(self._history, overwrite=False)
-            self._appended(added == len(self._history))
+        added = self._calls.put_all(self._tables.changes, self._changes, APPEND)
+        self._appended(added == len(self._changes))
+        added = self._calls.put_all(self._tables.history, self._history, NO_OVERWRITE)
+        self._appended(added == len(self._history))
         self._changes.clear()
         self._history.clear()
         self._put_blocks()
@@ -594,7 +599,7 @@ class _GroupTransaction:
     def _delete(self, delete: Delete) -> None:
         self.flush()  # the history to delete may be of this very group
         stored_row = layout.pack_u64(delete.row)
-        self._txn.delete(stored_row, b"", self._tables.customers)
+        self._calls.delete(self._tables.customers, stored_row)
         self._enter(stored_row, delete.old, NOTHING)
         self._compare_by(delete.row, b"", new=False)
         for pair in self._view.distinct_of(delete.row):
@@ -609,47 +614,46 @@ class _GroupTransaction:
         for one, other in ((change.row, change.other), (change.other, change.row)):
             key = layout.pack_row_pair(one, other)
             if isinstance(change, DropDistinct):
-                self._txn.delete(key, b"", self._tables.distinct)
+                self._calls.delete(self._tables.distinct, key)
                 continue
             stored = layout.encode_distinct(
                 self._view.now_us, change.actor.encode(), change.reason.encode()
             )
-            self._txn.put(key, stored, db=self._tables.distinct)
+            self._calls.put(self._tables.distinct, key, stored)
 
     def _model(self, put: PutModel) -> None:
         version = self._view.model_version + 1
         stored = layout.encode_model(
             version, self._view.now_us, put.actor.encode(), put.text.encode()
         )
-        self._txn.put(layout.MODEL_KEY, stored, db=self._tables.models)
-        self._txn.put(layout.FREQUENCIES_KEY, put.frequencies, db=self._tables.models)
+        self._calls.put(self._tables.models, layout.MODEL_KEY, stored)
+        self._calls.put(self._tables.models, layout.FREQUENCIES_KEY, put.frequencies)
 
     def _groups(self, change: PutGroups | DropGroups) -> None:
         if isinstance(change, PutGroups):
             for rank, group in enumerate(change.groups, change.first_rank):
-                self._txn.put(
-                    layout.pack_group_key(change.scan, rank), group, db=self._tables.groups
-                )
+                key = layout.pack_group_key(change.scan, rank)
+                self._calls.put(self._tables.groups, key, group)
             return
         for rank, _ in self._view.groups(change.scan, 0, change.limit):
-            self._txn.delete(layout.pack_group_key(change.scan, rank), b"", self._tables.groups)
+            self._calls.delete(self._tables.groups, layout.pack_group_key(change.scan, rank))
 
     def _operation(self, put: PutOperation) -> None:
         if put.state is None:
-            self._txn.delete(put.key.encode(), b"", self._tables.operations)
+            self._calls.delete(self._tables.operations, put.key.encode())
         else:
-            self._txn.put(put.key.encode(), put.state, db=self._tables.operations)
+            self._calls.put(self._tables.operations, put.key.encode(), put.state)
 
     def _request(self, put: PutRequest) -> None:
         stored = layout.encode_request(put.kind, put.row, put.sequence, self._view.wall_us)
-        self._txn.put(put.request_id.encode(), stored, db=self._tables.requests)
+        self._calls.put(self._tables.requests, put.request_id.encode(), stored)
         self._requests_put += 1
 
     def put_counters(self) -> None:
         """Put where the next transaction, of whatever process, goes on."""
         view = self._view
         counters = layout.encode_counters(view.next_row, view.next_sequence, view.now_us)
-        self._txn.put(layout.META_COUNTERS, counters, db=self._tables.meta)
+        self._calls.put(self._tables.meta, layout.META_COUNTERS, counters)
 
     def purge_requests(self, start: bytes) -> bytes:
         """Forget request ids past their time or damaged; return where the next call goes on.

@@ -16,10 +16,11 @@ from service.errors import (
     ShuttingDown,
 )
 from service.identity.lookup import Query, rows_holding, rows_sharing
+from service.identity.matching import Subject
 from service.identity.registry import OnDuplicate, Outcome, Saved, Terms
 from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
 from service.server import wire
-from service.server.duplicates import find_duplicates
+from service.server.duplicates import find_duplicates, subject_of
 from service.server.edge import Context, caller
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
@@ -107,10 +108,12 @@ class CustomerService(v1.CustomerServiceServicer):
     ) -> tuple[v1.Customer, list[v1.PointDuplicates], v1.SimilarCustomers]:
         customer = v1.Customer.FromString(saved.record)
         own_row = 0 if terms.dry_run and saved.outcome is Outcome.CREATED else saved.row
+        if saved.features is None or saved.held is None:
+            subject = subject_of(customer, own_row)
+        else:
+            subject = Subject(saved.features, saved.held, own_row)
         with caller().account.index.snapshot() as snapshot:
-            duplicates, similar = find_duplicates(
-                snapshot, customer, own_row, saved.features, self._settings
-            )
+            duplicates, similar = find_duplicates(snapshot, customer, subject, self._settings)
         return wire.dress(customer), duplicates, similar
 
     async def GetCustomer(  # noqa: N802

@@ -9,7 +9,7 @@ from namesake import v1
 from service.core.model import Channel, Lookup
 from service.core.prepare import features, match_key
 from service.errors import InvalidArgument, NotFound
-from service.identity.lookup import Query, Sharing, others, queries_of, sharing
+from service.identity.lookup import Query, Sharing, is_shared, others, queries_of, sharing
 from service.identity.matching import Subject
 from service.index import Snapshot
 from service.server import wire
@@ -63,7 +63,7 @@ class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
             if not request.page_token:
                 found = caller().account.matcher.similar(
                     snapshot,
-                    _subject_of(customer, row),
+                    subject_of(customer, row),
                     limit=min(rows, self._settings.match_limit_rows),
                     candidates=self._settings.match_candidates,
                     block_rows=self._settings.match_block_rows,
@@ -135,35 +135,36 @@ def queries(customer: v1.Customer) -> list[Query]:
 def find_duplicates(
     snapshot: Snapshot,
     customer: v1.Customer,
-    row: int,
-    packed: bytes | None,
+    subject: Subject,
     settings: Settings,
 ) -> tuple[list[v1.PointDuplicates], v1.SimilarCustomers]:
     """Return what a save tells: per point that others share, how many and the first of them; and
-    who looks like the customer, whose features are `packed` if they were made before.
+    who looks like the customer, who is `subject`.
     """
-    groups = sharing(
-        snapshot,
-        queries(customer),
-        row,
-        page_rows=settings.duplicate_page_rows,
-        count_limit=settings.count_limit_rows,
-    )
+    groups: list[Sharing] = []
+    if is_shared(snapshot, subject.held, subject.row):
+        groups = sharing(
+            snapshot,
+            queries(customer),
+            subject.row,
+            page_rows=settings.duplicate_page_rows,
+            count_limit=settings.count_limit_rows,
+        )
     found = caller().account.matcher.similar(
         snapshot,
-        _subject_of(customer, row, packed),
+        subject,
         limit=settings.similar_page_rows,
         candidates=settings.match_save_candidates,
         block_rows=settings.match_save_block_rows,
         shared=groups,
     )
-    exact = [point_duplicates(snapshot, group, row) for group in groups if group.count]
+    exact = [point_duplicates(snapshot, group, subject.row) for group in groups if group.count]
     return exact, similar_customers(snapshot, found)
 
 
-def _subject_of(customer: v1.Customer, row: int, packed: bytes | None = None) -> Subject:
-    if packed is None:
-        (packed,) = features([customer.SerializeToString()])
+def subject_of(customer: v1.Customer, row: int) -> Subject:
+    """Return a customer to compare; `row` is 0 for one that is not stored."""
+    (packed,) = features([customer.SerializeToString()])
     return Subject(packed, wire.held(customer), row)
 
 

@@ -264,11 +264,10 @@ def _plain(reason: Reason, now: int, source: str, detail: str = "") -> Finding:
 
 def _check_phones(forms: Sequence[PhoneForm]) -> list[Checked]:
     now = now_us()
-    findings = {
-        reason: _plain(reason, now, _PHONE_SOURCE)
-        for reason in (Reason.ACCEPTED, Reason.PHONE_FORMAT, Reason.PHONE_NOT_ASSIGNED)
-    }
-    return [
-        Checked(Channel.PHONE, normal, findings[reason], region, kind, extension)
-        for normal, extension, region, kind, reason in forms
-    ]
+    findings: dict[Reason, Finding] = {}
+    checked = []
+    for normal, extension, region, kind, reason in forms:
+        if (finding := findings.get(reason)) is None:
+            finding = findings[reason] = _plain(reason, now, _PHONE_SOURCE)
+        checked.append(Checked(Channel.PHONE, normal, finding, region, kind, extension))
+    return checked

@@ -147,6 +147,33 @@ async def test_a_submission_sees_itself_and_is_one_transaction(tmp_path: Path) -
         assert kinds == [ChangeKind.UPDATED] * 4 + [ChangeKind.CREATED]
 
 
+async def test_a_commit_after_one_of_several_waits_for_more(tmp_path: Path) -> None:
+    """Where several save at once; a single saver waits for nobody."""
+    async with opened(tmp_path, bounds(group_wait_us=100_000, group_enough_items=2)) as index:
+        go_on = threading.Event()
+
+        def blocked(view: View) -> Decision[int]:
+            go_on.wait()
+            return nothing(view)
+
+        async def saved(name: str, after_s: float = 0.0) -> int:
+            await asyncio.sleep(after_s)
+            return (await submit_one(index, save(index, Person(name)))).time_us
+
+        holding = asyncio.create_task(submit_one(index, blocked))
+        together = asyncio.gather(saved("a"), saved("b"))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        await holding
+        first, second = await together
+        assert first == second
+        third, fourth = await asyncio.gather(saved("c"), saved("d", 0.02))
+        assert second < third == fourth  # enough are there: it waits no longer
+        fifth = await saved("e")  # the last that waits, in vain
+        sixth, seventh = await asyncio.gather(saved("f"), saved("g", 0.05))
+        assert fifth < sixth < seventh
+
+
 async def test_time_never_steps_back(tmp_path: Path) -> None:
     """Each commit is later than the one before, whatever the clock does, also after a restart."""
     clock = SteppedClock(5_000)

@@ -1,0 +1,375 @@
+"""What a save or an import asks of LMDB many times over, in one call each.
+
+py-lmdb lets go of the GIL in every call, and for every item of a batch. A look-up takes less time
+than another thread needs to wake up, and whoever wakes takes the GIL from this one: a save, which
+makes some forty calls, then waits for it at most of them. So these go past py-lmdb's methods to
+the LMDB inside it, for transactions and sub-databases that it opened. The GIL is kept but for long
+batches of puts.
+
+A process may open an LMDB file once, by one copy of the library: hence the one in py-lmdb, whose C
+functions are found by name. Where its objects keep what they wrap is known of one release, which
+`pyproject.toml` pins; `Calls` compares before anything is called.
+"""
+
+import ctypes
+import errno
+
+import lmdb
+import lmdb.cpython
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+
+from service.errors import StorageFault
+
+RELEASE = "3.0.0"  # of py-lmdb, whose objects are laid out as below
+FEW = 64  # puts: done before it would be worth while to let another thread run
+
+NO_OVERWRITE = 0x10
+APPEND = 0x20000
+
+cdef enum:
+    _SET = 15  # MDB_cursor_op, as in lmdb.h
+    _GET_BOTH_RANGE = 3
+    _NEXT_DUP = 9
+    _KEY_EXISTS = -30799
+    _NOT_FOUND = -30798
+    _ROW_BYTES = 8
+
+
+cdef struct _Value:
+    size_t size
+    const void* data
+
+
+# Of py-lmdb's objects, what comes before the wrapped pointer.
+cdef struct _Head:
+    Py_ssize_t references
+    void* type
+    void* siblings[2]
+    void* children[2]
+    int valid
+
+
+cdef struct _Transaction:
+    _Head head
+    void* weak
+    void* env
+    void* parent
+    void* api
+    void* wrapped
+    int flags
+    void* database
+    int mutations
+
+
+cdef struct _Database:
+    _Head head
+    void* env
+    unsigned int wrapped
+    unsigned int flags
+
+
+ctypedef int (*_Get)(void*, unsigned int, _Value*, _Value*) noexcept nogil
+ctypedef int (*_Put)(void*, unsigned int, _Value*, _Value*, unsigned int) noexcept nogil
+ctypedef int (*_Delete)(void*, unsigned int, _Value*, _Value*) noexcept nogil
+ctypedef int (*_OpenCursor)(void*, unsigned int, void**) noexcept nogil
+ctypedef void (*_CloseCursor)(void*) noexcept nogil
+ctypedef int (*_GetAt)(void*, _Value*, _Value*, int) noexcept nogil
+ctypedef int (*_PutAt)(void*, _Value*, _Value*, unsigned int) noexcept nogil
+ctypedef int (*_Count)(void*, size_t*) noexcept nogil
+ctypedef size_t (*_Id)(void*) noexcept nogil
+ctypedef const char* (*_Reason)(int) noexcept nogil
+
+_library = ctypes.CDLL(lmdb.cpython.__file__)
+
+
+cdef void* _function(str name) except NULL:
+    # Its copy of LMDB 0.9 goes by names of its own; that of 1.0 is beside it, and not in use.
+    return <void*><uintptr_t>ctypes.cast(getattr(_library, f"mdb09_{name}"), ctypes.c_void_p).value
+
+
+cdef _Get _get = <_Get>_function("get")
+cdef _Put _put = <_Put>_function("put")
+cdef _Delete _delete = <_Delete>_function("del")
+cdef _OpenCursor _open_cursor = <_OpenCursor>_function("cursor_open")
+cdef _CloseCursor _close_cursor = <_CloseCursor>_function("cursor_close")
+cdef _GetAt _get_at = <_GetAt>_function("cursor_get")
+cdef _PutAt _put_at = <_PutAt>_function("cursor_put")
+cdef _Count _count = <_Count>_function("cursor_count")
+cdef _Id _id = <_Id>_function("txn_id")
+cdef _Reason _reason = <_Reason>_function("strerror")
+
+cdef dict _ERRORS = {
+    -30797: lmdb.PageNotFoundError,
+    -30796: lmdb.CorruptedError,
+    -30795: lmdb.PanicError,
+    -30792: lmdb.MapFullError,
+    -30788: lmdb.TxnFullError,
+    -30786: lmdb.PageFullError,
+    -30785: lmdb.MapResizedError,
+    -30782: lmdb.BadTxnError,
+    -30781: lmdb.BadValsizeError,
+    errno.EACCES: lmdb.ReadonlyError,
+    errno.EINVAL: lmdb.InvalidParameterError,
+    errno.ENOMEM: lmdb.MemoryError,
+    errno.ENOSPC: lmdb.DiskError,
+}
+
+
+cdef object _error(str what, int code):
+    text = what if code == 0 else f"{what}: {_reason(code).decode()}"
+    error = _ERRORS.get(code, lmdb.Error)(text)
+    error.code = code
+    return error
+
+
+cdef inline _Value _value(bytes given):
+    cdef _Value value
+    value.size = PyBytes_GET_SIZE(given)
+    value.data = PyBytes_AS_STRING(given)
+    return value
+
+
+cdef inline bytes _copied(const _Value* value):
+    return PyBytes_FromStringAndSize(<const char*>value.data, value.size)
+
+
+cdef inline uint64_t _number(const _Value* value) noexcept:
+    """Return what `layout.pack_u64` packed."""
+    cdef const unsigned char* at = <const unsigned char*>value.data
+    cdef uint64_t number = 0
+    cdef int i
+    for i in range(_ROW_BYTES):
+        number = number << 8 | at[i]
+    return number
+
+
+cdef class Calls:
+    """The calls of one transaction of py-lmdb. Not for several threads at once.
+
+    They raise as py-lmdb does: `lmdb.Error` once the transaction has ended, or for a damaged file.
+    """
+
+    cdef object _owner
+    cdef _Transaction* _transaction
+
+    def __init__(self, transaction not None):
+        if lmdb.__version__ != RELEASE or type(transaction) is not lmdb.Transaction:
+            raise StorageFault(f"This release needs lmdb {RELEASE}; {lmdb.__version__} is installed")
+        self._owner = transaction
+        self._transaction = <_Transaction*><PyObject*>transaction
+        if _id(self._open()) != transaction.id():
+            raise StorageFault(f"lmdb {RELEASE} is not built as this release expects")
+
+    cdef void* _open(self) except NULL:
+        if not self._transaction.head.valid or self._transaction.wrapped == NULL:
+            raise _error("The transaction has ended", 0)
+        return self._transaction.wrapped
+
+    cdef unsigned int _handle(self, table) except? 0:
+        if type(table) is not lmdb._Database:
+            raise TypeError("not a sub-database")
+        return (<_Database*><PyObject*>table).wrapped
+
+    cdef void* _cursor(self, table) except NULL:
+        cdef void* cursor = NULL
+        cdef int code = _open_cursor(self._open(), self._handle(table), &cursor)
+        if code:
+            raise _error("mdb_cursor_open", code)
+        return cursor
+
+    def get(self, table, bytes key not None):
+        """Return what a key leads to, None for nothing; of several the first."""
+        cdef _Value at = _value(key), found
+        cdef int code = _get(self._open(), self._handle(table), &at, &found)
+        if code == _NOT_FOUND:
+            return None
+        if code:
+            raise _error("mdb_get", code)
+        return _copied(&found)
+
+    def has(self, table, bytes key not None):
+        """Tell whether a key leads to anything."""
+        cdef _Value at = _value(key), found
+        cdef int code = _get(self._open(), self._handle(table), &at, &found)
+        if code not in (0, _NOT_FOUND):
+            raise _error("mdb_get", code)
+        return code == 0
+
+    def count(self, table, bytes key not None):
+        """Return how many values a key leads to, in a table that has several to a key."""
+        cdef void* cursor = self._cursor(table)
+        cdef _Value at = _value(key), found
+        cdef size_t count = 0
+        cdef int code = _get_at(cursor, &at, &found, _SET)
+        if code == 0:
+            code = _count(cursor, &count)
+        _close_cursor(cursor)
+        if code not in (0, _NOT_FOUND):
+            raise _error("mdb_cursor_count", code)
+        return count
+
+    def get_all(self, table, keys):
+        """Return what each key leads to, None for nothing."""
+        return [self.get(table, key) for key in keys]
+
+    def rows(self, table, keys, uint64_t after, Py_ssize_t limit):
+        """Return the distinct rows under any of the keys: up to `limit`, ascending, above `after`.
+
+        `table` has rows as values, several to a key.
+        """
+        cdef void* cursor = self._cursor(table)
+        cdef list found = []
+        cdef bytes key
+        cdef int lists = 0
+        try:
+            for key in keys:
+                lists += self._rows(cursor, key, after, limit, found)
+        finally:
+            _close_cursor(cursor)
+        return found if lists < 2 else sorted(set(found))[:limit]
+
+    cdef bint _rows(
+        self, void* cursor, bytes key, uint64_t after, Py_ssize_t limit, list found
+    ) except -1:
+        cdef _Value at = _value(key), row
+        cdef unsigned char[_ROW_BYTES] start
+        cdef int code, i
+        cdef Py_ssize_t left = limit
+        if after:
+            for i in range(_ROW_BYTES):
+                start[i] = (after + 1) >> 8 * (_ROW_BYTES - 1 - i) & 0xFF
+            row.size, row.data = _ROW_BYTES, start
+            code = _get_at(cursor, &at, &row, _GET_BOTH_RANGE)
+        else:
+            code = _get_at(cursor, &at, &row, _SET)
+        while code == 0 and left > 0:
+            found.append(_number(&row))
+            left -= 1
+            code = _get_at(cursor, &at, &row, _NEXT_DUP)
+        if code not in (0, _NOT_FOUND):
+            raise _error("mdb_cursor_get", code)
+        return left < limit
+
+    def entries(self, table, keys, Py_ssize_t limit):
+        """Return for each (key, prefix) that is there how many numbers it leads to, and which.
+
+        Of more than `limit` those whose 16 highest bits are `prefix`, at most `limit`; none for
+        prefix 0. `table` has numbers as values, several to a key.
+        """
+        cdef void* cursor = self._cursor(table)
+        cdef list found = []
+        try:
+            for key, prefix in keys:
+                self._entries(cursor, key, prefix, limit, found)
+        finally:
+            _close_cursor(cursor)
+        return found
+
+    cdef int _entries(
+        self, void* cursor, bytes key, uint64_t prefix, Py_ssize_t limit, list found
+    ) except -1:
+        cdef _Value at = _value(key), value
+        cdef unsigned char[_ROW_BYTES] start
+        cdef size_t count = 0
+        cdef uint64_t number
+        cdef list numbers = []
+        cdef int code = _get_at(cursor, &at, &value, _SET), i
+        if code == _NOT_FOUND:
+            return 0
+        if code == 0:
+            code = _count(cursor, &count)
+        if code == 0 and count > <size_t>limit:
+            for i in range(_ROW_BYTES):
+                start[i] = (prefix << 48) >> 8 * (_ROW_BYTES - 1 - i) & 0xFF
+            value.size, value.data = _ROW_BYTES, start
+            code = _get_at(cursor, &at, &value, _GET_BOTH_RANGE) if prefix else _NOT_FOUND
+        else:
+            prefix = 0
+        while code == 0 and len(numbers) < limit:
+            number = _number(&value)
+            if prefix and number >> 48 != prefix:
+                break
+            numbers.append(number)
+            code = _get_at(cursor, &at, &value, _NEXT_DUP)
+        if code not in (0, _NOT_FOUND):
+            raise _error("mdb_cursor_get", code)
+        found.append((count, numbers))
+        return 0
+
+    def put(self, table, bytes key not None, bytes value not None, unsigned int flags=0):
+        """Put a pair; return whether that was done: not where `flags` forbid it."""
+        cdef _Value at = _value(key), what = _value(value)
+        return self._is_put(_put(self._open(), self._handle(table), &at, &what, flags))
+
+    def put_under(self, table, keys, bytes value not None):
+        """Put one value under each of the keys."""
+        cdef void* txn = self._open()
+        cdef unsigned int handle = self._handle(table)
+        cdef _Value at, what = _value(value)
+        cdef bytes key
+        for key in keys:
+            at = _value(key)
+            self._is_put(_put(txn, handle, &at, &what, 0))
+
+    cdef bint _is_put(self, int code) except -1:
+        self._transaction.mutations += 1  # cursors of py-lmdb look again
+        if code == _KEY_EXISTS:
+            return False
+        if code:
+            raise _error("mdb_put", code)
+        return True
+
+    def put_all(self, table, list pairs not None, unsigned int flags=0):
+        """Put pairs, best in order; return how many were: the others `flags` forbid."""
+        cdef Py_ssize_t count = len(pairs), i, done = 0
+        cdef void* cursor
+        cdef int code
+        cdef _Value* values = <_Value*>malloc(max(count, 1) * 2 * sizeof(_Value))
+        if values == NULL:
+            raise MemoryError
+        try:
+            for i in range(count):
+                values[2 * i], values[2 * i + 1] = _value(pairs[i][0]), _value(pairs[i][1])
+            cursor = self._cursor(table)
+            if count <= FEW:
+                code = _put_pairs(cursor, values, count, flags, &done)
+            else:
+                with nogil:
+                    code = _put_pairs(cursor, values, count, flags, &done)
+            _close_cursor(cursor)
+        finally:
+            free(values)
+        self._is_put(code)
+        return done
+
+    def delete(self, table, bytes key not None, bytes value=None):
+        """Take away a pair, or all that a key leads to; return whether there was anything."""
+        cdef _Value at = _value(key), what
+        cdef _Value* which = NULL
+        cdef int code
+        if value is not None:
+            what = _value(value)
+            which = &what
+        code = _delete(self._open(), self._handle(table), &at, which)
+        self._transaction.mutations += 1
+        if code not in (0, _NOT_FOUND):
+            raise _error("mdb_del", code)
+        return code == 0
+
+
+cdef int _put_pairs(
+    void* cursor, _Value* values, Py_ssize_t count, unsigned int flags, Py_ssize_t* done
+) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int code
+    for i in range(count):
+        code = _put_at(cursor, &values[2 * i], &values[2 * i + 1], flags)
+        if code == 0:
+            done[0] += 1
+        elif code != _KEY_EXISTS:
+            return code
+    return 0
