@@ -8,6 +8,16 @@ beginning of the features.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FETCH(at) __builtin_prefetch(at)
+    #else
+    #define FETCH(at)
+    #endif
+    """
+    void FETCH(const void* at) nogil
+
 cpdef enum:  # bounds
     POINTS = 4  # e-mails, and phones, of a record that are compared
     ROLE_WORDS = 4  # of a first name, of middle names, and of a last name

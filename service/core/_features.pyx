@@ -30,8 +30,10 @@ cdef enum:
     R_PHONE = R_EMAIL + 2
     R_EXTRA = R_EMAIL + 3  # the first of them
     VALUES = R_EXTRA + 1
+    VALUES_AHEAD = 32  # that are fetched before they are counted
+    VALUES_ROOM = VALUES_AHEAD + POINTS
 
-cdef uint32_t _NOWHERE = 0xFFFFFFFF  # the slot of no value
+cdef uint32_t _NOBODY = 0xFFFFFFFF  # the id of no value
 
 
 cdef uint64_t hash_of(const void* text, Py_ssize_t size) noexcept nogil:
@@ -564,34 +566,70 @@ cdef Span _house_number(const Features* one, const char* to) noexcept nogil:
 # Rarity
 
 cdef class _Counts:
-    """How often each hash occurs."""
+    """How often each hash occurs. The table grows: of few values it stays in the caches."""
 
     cdef uint64_t* keys
+    cdef uint32_t* ids  # of each key: its place in `counts`
     cdef uint32_t* counts
     cdef uint64_t mask
+    cdef uint32_t used
 
-    def __cinit__(self, Py_ssize_t expected):
-        cdef uint64_t slots = 1024
-        while 3 * slots < 4 * <uint64_t>expected:
-            slots *= 2
-        self.mask = slots - 1
-        self.keys = <uint64_t*>calloc(slots, sizeof(uint64_t))
-        self.counts = <uint32_t*>calloc(slots, sizeof(uint32_t))
-        if self.keys == NULL or self.counts == NULL:
-            raise MemoryError
+    def __cinit__(self):
+        self._make_room(1024)
 
     def __dealloc__(self):
         free(self.keys)
+        free(self.ids)
         free(self.counts)
 
-    cdef inline uint32_t add(self, uint64_t key) noexcept nogil:
-        """Count a hash that is not 0; return its slot."""
+    cdef int _make_room(self, uint64_t slots) except -1 nogil:
+        cdef uint64_t* keys = self.keys
+        cdef uint32_t* ids = self.ids
+        cdef uint64_t i, at, old = self.mask + 1 if keys != NULL else 0
+        cdef uint32_t* counts = <uint32_t*>realloc(self.counts, slots * sizeof(uint32_t))
+        if counts != NULL:
+            self.counts = counts
+        self.keys = <uint64_t*>calloc(slots, sizeof(uint64_t))
+        self.ids = <uint32_t*>malloc(slots * sizeof(uint32_t))
+        if counts == NULL or self.keys == NULL or self.ids == NULL:
+            free(keys)
+            free(ids)
+            with gil:
+                raise MemoryError
+        self.mask = slots - 1
+        for i in range(old):
+            if keys[i]:
+                at = self._slot(keys[i])
+                self.keys[at], self.ids[at] = keys[i], ids[i]
+        free(keys)
+        free(ids)
+        return 0
+
+    cdef inline uint64_t _slot(self, uint64_t key) noexcept nogil:
+        """Return where a hash stands, or the empty place where it is to stand."""
         cdef uint64_t at = (key * 0x9E3779B97F4A7C15ULL >> 20) & self.mask
         while self.keys[at] and self.keys[at] != key:
             at = (at + 1) & self.mask
-        self.keys[at] = key
-        self.counts[at] += 1
-        return <uint32_t>at
+        return at
+
+    cdef inline void fetch(self, uint64_t key) noexcept nogil:
+        """Have a hash on its way to the processor before it is counted."""
+        cdef uint64_t at = (key * 0x9E3779B97F4A7C15ULL >> 20) & self.mask
+        FETCH(&self.keys[at])
+        FETCH(&self.ids[at])
+
+    cdef inline int64_t add(self, uint64_t key) except -1 nogil:
+        """Count a hash that is not 0; return its id."""
+        cdef uint64_t at = self._slot(key)
+        if self.keys[at] == 0:
+            if 4 * <uint64_t>self.used >= 3 * (self.mask + 1):
+                self._make_room(2 * (self.mask + 1))
+                at = self._slot(key)
+            self.keys[at], self.ids[at] = key, self.used
+            self.counts[self.used] = 0
+            self.used += 1
+        self.counts[self.ids[at]] += 1
+        return self.ids[at]
 
 
 # How often a value is among records at large: of a first name, a last name, ... as R_FIRST goes on.
@@ -701,36 +739,45 @@ def weigh_value(Packed packed not None, int which):
     """Do that for one kind of values; other threads may do it for others at the same time."""
     if not 0 <= which < weighed(packed):
         raise IndexError(which)
-    cdef Py_ssize_t row, values = 0, taken
-    with nogil:
-        for row in range(packed.count):
-            values += _count_of(features_at(packed, row), which)
-    cdef _Counts counts = _Counts(values)
-    cdef uint32_t* slots = <uint32_t*>malloc(max(values, 1) * sizeof(uint32_t))
-    if slots == NULL:
+    cdef Py_ssize_t row, values = packed.count, taken
+    if R_EMAIL <= which <= R_PHONE:
+        values = 0
+        with nogil:
+            for row in range(packed.count):
+                values += _count_of(features_at(packed, row), which)
+    cdef _Counts counts = _Counts()
+    cdef uint32_t* ids = <uint32_t*>malloc(max(values, 1) * sizeof(uint32_t))
+    if ids == NULL:
         raise MemoryError
-    with nogil:
-        taken = _weigh_values(packed, which, counts, slots)
-        free(slots)
+    try:
+        with nogil:
+            taken = _weigh_values(packed, which, counts, ids)
+    finally:
+        free(ids)
     return taken
 
 
 cdef Py_ssize_t _weigh_values(
-    Packed packed, int which, _Counts counts, uint32_t* slots
-) noexcept nogil:
+    Packed packed, int which, _Counts counts, uint32_t* ids
+) except -1 nogil:
     cdef Py_ssize_t row, at = 0, present = 0, taken = 0
     cdef Features* one
-    cdef uint64_t value
+    cdef uint64_t[VALUES_ROOM] ahead
     cdef double most, usual = _USUAL[min(which, <int>R_EXTRA)]
     cdef uint32_t count
-    cdef int i
+    cdef int i, waiting = 0
     for row in range(packed.count):
         one = <Features*>features_at(packed, row)
         for i in range(_count_of(one, which)):
-            value = _value(one, which, i)
-            present += value != 0
-            slots[at] = counts.add(value) if value else _NOWHERE
-            at += 1
+            ahead[waiting] = _value(one, which, i)
+            counts.fetch(ahead[waiting])
+            waiting += 1
+        if waiting >= VALUES_AHEAD or row == packed.count - 1:
+            for i in range(waiting):
+                present += ahead[i] != 0
+                ids[at] = <uint32_t>counts.add(ahead[i]) if ahead[i] else _NOBODY
+                at += 1
+            waiting = 0
     if which >= RARITIES:
         present = packed.count
     most = DATE_FEW + DATE_EXCESS * <double>present / COMMON_DATE
@@ -738,7 +785,7 @@ cdef Py_ssize_t _weigh_values(
     for row in range(packed.count):
         one = <Features*>features_at(packed, row)
         for i in range(_count_of(one, which)):
-            count = 0 if slots[at] == _NOWHERE else counts.counts[slots[at]]
+            count = 0 if ids[at] == _NOBODY else counts.counts[ids[at]]
             at += 1
             if which == R_BIRTH and count > most:
                 one.birth = 0

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from service.core._features import Packed
@@ -69,7 +69,11 @@ class Weights:
 
 class Blocks:
     count: int
-    def __init__(self, packed: Packed) -> None: ...
+    def __init__(
+        self,
+        packed: Packed,
+        map: Callable[[Callable[[int], None], range], Iterable[None]] = ...,
+    ) -> None: ...
     def entries(self, first: int, width: int, sample: int = 1) -> bytes: ...
     def forget(self, entries: Any, first: int, width: int) -> None: ...
 

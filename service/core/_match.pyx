@@ -7,13 +7,14 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from array import array
+from functools import partial
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from service.core._features cimport (
     END_BITS, NAMED, R_BIRTH, R_CITY, R_COMPANY, R_FIRST, R_LAST, R_POSTCODE, R_STREET,
     R_STREET_ANYWHERE, RARITY_UNITS, ROLE_WORDS,
-    NUMBERED, Email, Extra, Features, Packed, Phone, Span, Word, check, features_at,
+    FETCH, NUMBERED, Email, Extra, Features, Packed, Phone, Span, Word, check, features_at,
     emails_of, extras_of, firsts_of, hash_of, lasts_of, longest_word, middles_of, mixed, phones_of,
     text_of, word_hash, word_text,
 )
@@ -24,21 +25,12 @@ from service.core._compare cimport (
     common_letters, dates, edits, has_letters, jaro_winkler, numbers, same_area, words,
 )
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__)
-    #define FETCH(at) __builtin_prefetch(at)
-    #else
-    #define FETCH(at)
-    #endif
-    """
-    void FETCH(const void* at) nogil
-
 ctypedef const unsigned char* Bytes
 
 cdef enum:
     FETCHED_BYTES = 320  # of features: few have more
     PAIRS_AHEAD = 6
+    ROWS_OF_A_PART = 100_000
     DIGITS = 20  # of the largest number of 64 bits
     END_MASK = (1 << END_BITS) - 1
     ENDING_UNIT = 10_000_000  # of what is ahead of the ENDING of a phone number
@@ -948,7 +940,7 @@ cpdef enum:
     KEY_STREET_WORD = 25
     KEY_EXTRA = 26
     STRONG = 60  # records of a block of which all pairs are compared: 1,770
-    WEAK = 20  # 190
+    WEAK = 12  # 66; more of them find next to nothing more
 
 SECOND_KEYS = 4  # birth date, name, place, e-mail
 #: Kinds of blocking keys: what they are of, the first of them, how many a record has, and of how
@@ -1116,14 +1108,20 @@ cdef class Blocks:
     cdef readonly Py_ssize_t count
     cdef uint32_t* keys
 
-    def __cinit__(self, Packed packed not None):
-        cdef Py_ssize_t row
+    def __cinit__(self, Packed packed not None, map=map):
+        """Make the keys of all records, in parts by `map`: that of a pool does several at once."""
         self.count = packed.count
         self.keys = <uint32_t*>malloc(max(packed.count, 1) * KEYS * sizeof(uint32_t))
         if self.keys == NULL:
             raise MemoryError
+        firsts = range(0, packed.count, ROWS_OF_A_PART)
+        for _ in map(partial(self._make, packed), firsts):
+            pass
+
+    def _make(self, Packed packed, Py_ssize_t first):
+        cdef Py_ssize_t row
         with nogil:
-            for row in range(packed.count):
+            for row in range(first, min(first + ROWS_OF_A_PART, packed.count)):
                 _keys_of(features_at(packed, row), self.keys + row * KEYS)
 
     def __dealloc__(self):

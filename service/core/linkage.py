@@ -254,7 +254,7 @@ class _Run:
 
         Of `sample` blocks one is taken.
         """
-        blocks = Blocks(self.packed)
+        blocks = Blocks(self.packed, self.pool.map)
         search = Search(self.packed, blocks, weights, least_bits, self.sides)
         families = _match.FAMILIES
         following = self.pool.submit(_family, blocks, *families[0][1:], sample)

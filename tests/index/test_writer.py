@@ -160,7 +160,7 @@ async def test_a_commit_after_one_of_several_waits_for_more(tmp_path: Path) -> N
             await asyncio.sleep(after_s)
             return (await submit_one(index, save(index, Person(name)))).time_us
 
-        holding = asyncio.create_task(submit_one(index, blocked))
+        holding = asyncio.create_task(index.submit([blocked]))
         together = asyncio.gather(saved("a"), saved("b"))
         await asyncio.sleep(0.05)
         go_on.set()
