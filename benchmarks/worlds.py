@@ -32,7 +32,7 @@ import unicodedata
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, lru_cache
 from itertools import accumulate, islice
 from pathlib import Path
@@ -1426,6 +1426,19 @@ _BESIDE = {
     for row in _KEYBOARDS
     for at, key in enumerate(row)
 }
+
+
+def _halfway(one: World, other: World, about: str) -> World:
+    rates = {
+        of.name: (getattr(one, of.name) + getattr(other, of.name)) / 2
+        for of in fields(World)
+        if isinstance(getattr(one, of.name), float)
+    }
+    missing = {name: (one.missing[name] + other.missing[name]) / 2 for name in one.missing}
+    return replace(one, about=about, missing=missing, **rates)
+
+
+WORLDS["usual"] = _halfway(WORLDS["mixed"], WORLDS["clean"], "halfway between mixed and clean")
 _MISREAD = _rules(
     """
     rn>m m>rn cl>d d>cl l>1 i>l l>i O>0 e>c c>e h>b S>5 B>8 g>q u>v ii>ü vv>w
