@@ -39,6 +39,7 @@ BATCH_ROWS = 500
 BATCHES_IN_FLIGHT = 6
 COUNT_ROWS = 1_000  # ids in one request
 SAMPLES = 3
+GROUPS = 100  # that the samples are of
 START_S = 30
 STOP_S = 30
 LOG_LINES = 30
@@ -131,6 +132,7 @@ def _show(address: str, rows: int, seed: int) -> None:
         _show_validity(imported, v1.CHANNEL_CALL, "Phones")
         _show_duplicates(channel, persons)
     _show_live(address, _known(persons))
+    _show_groups(address)
 
 
 def _import(channel: grpc.Channel, persons: Sequence[Person]) -> Imported:
@@ -267,6 +269,25 @@ def _show_live(address: str, person: Person) -> None:
     _run(address, "resolve", person.phones[0].value)
 
 
+def _show_groups(address: str) -> None:
+    """Find who is there several times, also where nothing is the same."""
+    console.print()
+    console.rule("Who is there several times?")
+    _run(address, "train")
+    _run(address, "scan")
+    with grpc.insecure_channel(address) as channel:
+        request = v1.ListDuplicateGroupsRequest(page_size=GROUPS)
+        found = v1.DuplicateServiceStub(channel).ListDuplicateGroups(request).groups
+    table = _table("For instance")
+    for name in ("probability", "customer", "name"):
+        table.add_column(name)
+    for group in found[:: max(1, len(found) // SAMPLES)][:SAMPLES]:
+        for number, member in enumerate(group.members):
+            shown = "" if number else f"{group.least_probability:.4f}"
+            table.add_row(*map(Text, (shown, member.id, member.display_name)))
+    console.print(table)
+
+
 def _run(address: str, *arguments: str) -> None:
     """Run a `namesake` command and show it with its output."""
     console.print(Text(f"$ namesake {shlex.join(arguments)}", style="bold"), soft_wrap=True)
@@ -284,6 +305,7 @@ def _keep(address: str, process: subprocess.Popen[bytes]) -> None:
         "namesake get C-0000002",
         "namesake duplicates C-0000002",
         "namesake history C-0000002",
+        "namesake groups",
         "namesake watch",
         "namesake export customers.csv",
     ):

@@ -183,6 +183,8 @@ class _Walks:
             yield Fault("distinct", "the pair cannot be read", row)
         if self._distinct.get(layout.pack_row_pair(other, row)) != stored:
             yield Fault("distinct", "the pair does not stand under both", row)
+        if row == other:
+            yield Fault("distinct", "a customer is not distinct from itself", row)
         if not self._customers.set_key(layout.pack_u64(row)):
             yield Fault("distinct", "a pair is of a customer that is not there", row)
 

@@ -475,7 +475,7 @@ class _GroupTransaction:
                         raise InvalidArgument("There is no such customer to change")
                 case PutDistinct():
                     for row in (mutation.row, mutation.other):
-                        if self._view.record(row) is None:
+                        if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
                             raise InvalidArgument("There is no such customer to tell apart")
                 case PutRedirect():
                     if self._view.row_of(mutation.id) is None:
@@ -492,7 +492,9 @@ class _GroupTransaction:
                 raise InvalidArgument("The customer id is in use or was deleted")
 
     def _holds(self, row: int, id: str) -> bool:
-        return self._view.row_of(id) == row and self._view.record(row) is not None
+        return self._view.row_of(id) == row and self._calls.has(
+            self._tables.customers, layout.pack_u64(row)
+        )
 
     def _apply(self, mutation: Mutation) -> None:
         match mutation:

@@ -158,6 +158,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "block too many under a second key": (
         lambda raw: raw.put("blocks", BLOCK[0], ENTRY(SECOND ^ 1, ROW)), "blocks"),
     "pair one-sided": (lambda raw: tell_apart(raw, 1, 2), "distinct"),
+    "pair of one": (lambda raw: tell_apart(raw, 1, 1), "distinct"),
     "half of a pair lost": (lambda raw: raw.delete("distinct", pack_row_pair(1, 4)), "distinct"),
     "pair of two reasons": (lambda raw: tell_apart(raw, 1, 4, b"why"), "distinct"),
     "pair of a deleted customer": (lambda raw: tell_both_apart(raw, 1, 3), "distinct"),
