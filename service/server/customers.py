@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from namesake import v1
 from service.core.model import Channel, Lookup, Point
@@ -22,6 +22,7 @@ from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
 from service.server import wire
 from service.server.duplicates import find_duplicates, subject_of
 from service.server.edge import Context, caller
+from service.server.matches import write_similar
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_identity, check_mask, check_region, check_text
@@ -33,6 +34,8 @@ DELETE_REASON_CHARS = range(3, 501)
 RESOLVED_LIMIT = 20
 HISTORY_STEP_ROWS = 1_000
 WATCH_STEP_ROWS = 1_000
+
+Answer = TypeVar("Answer", v1.SaveCustomerResponse, v1.UpdateCustomerResponse)
 
 _HISTORY_TOKEN = 2
 _LIST_TOKEN = 16  # and the order and filter above it: a token serves only its own listing
@@ -59,14 +62,7 @@ class CustomerService(v1.CustomerServiceServicer):
         (saved,) = await caller().account.registry.save([card], terms)
         if isinstance(saved, Exception):
             raise saved
-        customer, duplicates, similar = self._outcome(saved, terms)
-        return v1.SaveCustomerResponse(
-            customer=customer,
-            outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
-            duplicates=duplicates,
-            similar=similar,
-            sequence=0 if terms.dry_run else saved.sequence,
-        )
+        return self._outcome(saved, terms, v1.SaveCustomerResponse())
 
     async def UpdateCustomer(  # noqa: N802
         self, request: v1.UpdateCustomerRequest, context: Context
@@ -80,14 +76,7 @@ class CustomerService(v1.CustomerServiceServicer):
         home = _home(caller().account.index, request.customer.id)
         card = wire.masked_card(request.customer, mask, self._settings, home)
         saved = await caller().account.registry.update(card, mask, terms)
-        customer, duplicates, similar = self._outcome(saved, terms)
-        return v1.UpdateCustomerResponse(
-            customer=customer,
-            outcome=cast(v1.SaveOutcome.ValueType, saved.outcome),
-            duplicates=duplicates,
-            similar=similar,
-            sequence=0 if terms.dry_run else saved.sequence,
-        )
+        return self._outcome(saved, terms, v1.UpdateCustomerResponse())
 
     def _terms(
         self, request: v1.SaveCustomerRequest | v1.UpdateCustomerRequest, how: OnDuplicate
@@ -103,18 +92,23 @@ class CustomerService(v1.CustomerServiceServicer):
             request_id=request.request_id,
         )
 
-    def _outcome(
-        self, saved: Saved, terms: Terms
-    ) -> tuple[v1.Customer, list[v1.PointDuplicates], v1.SimilarCustomers]:
-        customer = v1.Customer.FromString(saved.record)
+    def _outcome(self, saved: Saved, terms: Terms, answer: Answer) -> Answer:
+        """Fill in what became of a card; in place, as copies of messages are dear."""
+        customer = answer.customer
+        customer.ParseFromString(saved.record)
         own_row = 0 if terms.dry_run and saved.outcome is Outcome.CREATED else saved.row
         if saved.features is None or saved.held is None:
             subject = subject_of(customer, own_row)
         else:
             subject = Subject(saved.features, saved.held, own_row)
         with caller().account.index.snapshot() as snapshot:
-            duplicates, similar = find_duplicates(snapshot, customer, subject, self._settings)
-        return wire.dress(customer), duplicates, similar
+            duplicates, found = find_duplicates(snapshot, customer, subject, self._settings)
+            answer.duplicates.extend(duplicates)
+            write_similar(answer.similar, snapshot, found)
+        wire.dress(customer)
+        answer.outcome = cast(v1.SaveOutcome.ValueType, saved.outcome)
+        answer.sequence = 0 if terms.dry_run else saved.sequence
+        return answer
 
     async def GetCustomer(  # noqa: N802
         self, request: v1.GetCustomerRequest, context: Context

@@ -10,11 +10,11 @@ from service.core.model import Channel, Lookup
 from service.core.prepare import features, match_key
 from service.errors import InvalidArgument, NotFound
 from service.identity.lookup import Query, Sharing, is_shared, others, queries_of, sharing
-from service.identity.matching import Subject
+from service.identity.matching import Found, Subject
 from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller
-from service.server.matches import MatchMethods, similar_customers
+from service.server.matches import MatchMethods, write_similar
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_region
@@ -68,7 +68,7 @@ class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
                     candidates=self._settings.match_candidates,
                     block_rows=self._settings.match_block_rows,
                 )
-                answer.similar.CopyFrom(similar_customers(snapshot, found))
+                write_similar(answer.similar, snapshot, found)
         return answer
 
     async def _subject(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
@@ -137,7 +137,7 @@ def find_duplicates(
     customer: v1.Customer,
     subject: Subject,
     settings: Settings,
-) -> tuple[list[v1.PointDuplicates], v1.SimilarCustomers]:
+) -> tuple[list[v1.PointDuplicates], Found]:
     """Return what a save tells: per point that others share, how many and the first of them; and
     who looks like the customer, who is `subject`.
     """
@@ -159,7 +159,7 @@ def find_duplicates(
         shared=groups,
     )
     exact = [point_duplicates(snapshot, group, subject.row) for group in groups if group.count]
-    return exact, similar_customers(snapshot, found)
+    return exact, found
 
 
 def subject_of(customer: v1.Customer, row: int) -> Subject:

@@ -105,7 +105,7 @@ class MatchMethods:
                     block_rows=settings.match_block_rows,
                     least_probability=least,
                 )
-                result.similar.CopyFrom(similar_customers(snapshot, found))
+                write_similar(result.similar, snapshot, found)
                 await pace.step()
         return answer
 
@@ -228,9 +228,10 @@ def stored_subject(snapshot: Snapshot, records: wire.Records, row: int) -> Subje
     return Subject(snapshot.features_of(row) or b"", records.held(record), row)
 
 
-def similar_customers(snapshot: Snapshot, found: Found) -> v1.SimilarCustomers:
-    """Return those who look like a subject as the wire has them."""
-    answer = v1.SimilarCustomers(compared=found.compared, split_blocks=found.split_blocks)
+def write_similar(answer: v1.SimilarCustomers, snapshot: Snapshot, found: Found) -> None:
+    """Write those who look like a subject as the wire has them."""
+    answer.SetInParent()  # also where there is nothing to say
+    answer.compared, answer.split_blocks = found.compared, found.split_blocks
     for one in found.similar:
         other = _card(snapshot, one.row)
         answer.customers.add(
@@ -243,7 +244,6 @@ def similar_customers(snapshot: Snapshot, found: Found) -> v1.SimilarCustomers:
             supporting=evidence(one.explanation.speaking_for[:SHOWN_EVIDENCE]),
             contradicting=evidence(one.explanation.speaking_against[:SHOWN_EVIDENCE]),
         )
-    return answer
 
 
 def evidence(contributions: Sequence[Contribution]) -> list[v1.FieldEvidence]:

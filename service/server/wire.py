@@ -37,6 +37,7 @@ from service.settings import Settings
 
 MICROSECONDS = 1_000_000
 DISPLAY_NAME_CHARS = 200  # one line of a list
+FINDINGS_KEPT = 10_000  # encoded: of the domains that are met again, some 2 MB
 
 _FIELDS = tuple(f for f in v1.Customer.DESCRIPTOR.fields if f.name not in OUTPUT_ONLY)
 _WORD_LISTS = ("tags", "sources", "campaigns", "groups")
@@ -227,11 +228,11 @@ class Records:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._findings = _Findings()
 
     def seal(self, cards: Sequence[Card], checked: Iterable[Checked]) -> list[Sealed]:
         """Encode cards with their normal forms and findings; see `Codec.seal`."""
-        results = iter(checked)
-        findings = _Findings()
+        results, findings = iter(checked), self._findings
         sealed = []
         for card in cards:
             found = list(islice(results, len(card.points)))
@@ -473,7 +474,7 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
 
 
 class _Findings:
-    """Encoded findings of one batch, whose points share most of theirs."""
+    """Encoded findings, most of which many points share."""
 
     def __init__(self) -> None:
         self._encoded: dict[int, tuple[Finding, bytes]] = {}
@@ -483,6 +484,8 @@ class _Findings:
         # By identity, which costs a third of a hash of its fields; kept alive, so never reused.
         known = self._encoded.get(id(finding))
         if known is None:
+            if len(self._encoded) >= FINDINGS_KEPT:
+                self._encoded.clear()
             message = v1.Finding()
             _write_finding(message, finding)
             known = self._encoded[id(finding)] = finding, message.SerializeToString()

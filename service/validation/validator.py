@@ -61,6 +61,7 @@ class Validator:
         self._domains: Domains | None = None
         # A finding holds as long as the verdict it was made of is the current one.
         self._findings: dict[tuple[str, Reason], tuple[DomainVerdict, Finding]] = {}
+        self._phone_findings = _PhoneFindings()
 
     async def start(self) -> None:
         """Open the caches and the resolver. Raises StorageFault or InvalidArgument."""
@@ -88,7 +89,7 @@ class Validator:
         emails = self._emails.parse(Texts.of(values))
         verdicts = await self._verdicts(emails, lookup)
         checked_emails = iter(self._check_emails(emails, verdicts, lookup))
-        checked_phones = iter(_check_phones(phone_forms))
+        checked_phones = iter(_check_phones(phone_forms, self._phone_findings))
         return [
             next(checked_emails if point.channel is Channel.EMAIL else checked_phones)
             for point in points
@@ -262,12 +263,26 @@ def _plain(reason: Reason, now: int, source: str, detail: str = "") -> Finding:
 # Phone
 
 
-def _check_phones(forms: Sequence[PhoneForm]) -> list[Checked]:
+class _PhoneFindings:
+    """The findings of phones, of which there are few: those of one second are the same."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._found: dict[Reason, Finding] = {}
+
+    def of(self, reason: Reason, now: int) -> Finding:
+        """Return the finding of a reason."""
+        second = now // 1_000_000
+        if second != self._second:
+            self._second, self._found = second, {}
+        if (finding := self._found.get(reason)) is None:
+            finding = self._found[reason] = _plain(reason, second * 1_000_000, _PHONE_SOURCE)
+        return finding
+
+
+def _check_phones(forms: Sequence[PhoneForm], findings: _PhoneFindings) -> list[Checked]:
     now = now_us()
-    findings: dict[Reason, Finding] = {}
-    checked = []
-    for normal, extension, region, kind, reason in forms:
-        if (finding := findings.get(reason)) is None:
-            finding = findings[reason] = _plain(reason, now, _PHONE_SOURCE)
-        checked.append(Checked(Channel.PHONE, normal, finding, region, kind, extension))
-    return checked
+    return [
+        Checked(Channel.PHONE, normal, findings.of(reason, now), region, kind, extension)
+        for normal, extension, region, kind, reason in forms
+    ]
