@@ -17,9 +17,9 @@ ListDuplicates. Each latency is of one call, on a machine that others share.
 
 What a profile showed (November 2026) of a look-up among a million: two thirds are calls of LMDB,
 eight for the points and blocks of a customer and one for each candidate's features, of which there
-are five on average; comparing them takes a microsecond. In a server each of these calls may lose
+are five on average; comparing them takes a microsecond. In a server each of these calls could lose
 the GIL to the writer, which made a save that read sixty candidates of a common name half as fast:
-hence the smaller blocks of a save.
+hence the smaller blocks of a save, and `index/_lmdb.pyx`, which keeps the GIL.
 """
 
 from __future__ import annotations
