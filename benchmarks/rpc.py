@@ -19,12 +19,12 @@ loopback answers once per domain before anything is timed), and parsing answers 
 The client costs a core, about as much per call as the echo server does; "server µs/call" is the
 server's own processor time, which noise and the client move least.
 
-What perf showed of saves at 64 callers on 200,000 customers (November 2026): a third of the server's
-processor time is gRPC and the event loop, without any code of ours; an eighth checking and sealing
-the card, a twelfth the look-up of duplicates and similar customers, and a fifth the writer thread,
-of which two thirds are commits, in the kernel. Before `index/_lmdb.pyx` another tenth went into
-taking and giving the GIL, and commits of three saves cost what was saved elsewhere: hence
-`group_wait_us`.
+What perf showed of saves at 64 callers on 200,000 customers (November 2026): a third of the time
+of the server's processor is gRPC and the event loop, without any code of ours; an eighth checking
+and sealing the card, a twelfth the look-up of duplicates and similar customers, and a fifth the
+writer thread, of which two thirds are commits, in the kernel. Before `index/_lmdb.pyx` another
+tenth went into taking and giving the GIL, and commits of three saves cost what was saved elsewhere:
+hence `group_wait_us`.
 
 What profiles showed earlier: a save with `validate_only` costs the server as much as a
 durable one, so the disk is not what a save waits for. The largest single part is the phone's
