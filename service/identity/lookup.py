@@ -45,11 +45,13 @@ def queries_of(held: Held) -> list[Query]:
 
 def rows_sharing(reads: Reads, query: Query, after_row: int, limit: int) -> list[int]:
     """Return the rows that hold the query's normal form or match key, ascending."""
+    return reads.rows_under(_keys(query), after_row, limit)
+
+
+def _keys(query: Query) -> tuple[bytes, ...]:
     if isinstance(query.what, Channel):
-        key = match_key(query.what, query.normal)
-        return reads.sharing(query.what, query.normal, key, after_row, limit)
-    text = identity_text(Identity(query.what, query.normal))
-    return reads.rows(Kind.OTHER, text, after_row, limit)
+        return sharing_keys(query.what, query.normal, match_key(query.what, query.normal))
+    return (identity_key(Kind.OTHER, identity_text(Identity(query.what, query.normal))),)
 
 
 def rows_holding(reads: Reads, query: Query, limit: int) -> list[int]:
@@ -113,12 +115,7 @@ def sharing(
 
 def is_shared(reads: Reads, held: Held, own_row: int) -> bool:
     """Tell whether anybody else shares anything that a record can be found by: in one look-up."""
-    keys = [
-        key
-        for channel, normal in held.normals
-        for key in sharing_keys(channel, normal, match_key(channel, normal))
-    ]
-    keys += [identity_key(Kind.OTHER, identity_text(identity)) for identity in held.identities]
+    keys = [key for query in queries_of(held) for key in _keys(query)]
     return any(row != own_row for row in reads.rows_under(keys, 0, 2))
 
 

@@ -287,7 +287,7 @@ class Registry:
             actor=terms.actor,
             features=sealed.features,
         )
-        saved = Saved(Outcome.CREATED, row, record, sequence, *_found_by(sealed))
+        saved = Saved(Outcome.CREATED, row, record, sequence, sealed.features, sealed.held)
         return Decision(saved, (put, *_remember(terms, saved)))
 
     def _stored(self, row: int, view: View) -> _Stored:
@@ -309,11 +309,12 @@ class Registry:
         sealed = self._codec.combine(old, new, how, mask)
         diff = self._codec.diff(old, sealed.body)
         if not diff:
-            saved = Saved(Outcome.UNCHANGED, row, old, 0, *_found_by(sealed))
+            saved = Saved(Outcome.UNCHANGED, row, old, 0, sealed.features, sealed.held)
             return Decision(saved, _remember(terms, saved))
         put = self.rewrite(view, row, old, held, sealed, ChangeKind.UPDATED, diff, terms.actor)
         sequence = view.next_sequence
-        saved = Saved(Outcome.UPDATED, row, put.record, sequence, *_found_by(sealed))
+        record = put.record
+        saved = Saved(Outcome.UPDATED, row, record, sequence, sealed.features, sealed.held)
         return Decision(saved, (put, *_remember(terms, saved)))
 
     def rewrite(
@@ -574,10 +575,6 @@ def _etag(sequence: int) -> str:
 def _check_etag(stored: str, given: str, field: str) -> None:
     if given and given != stored:
         raise StaleEtag("the customer changed since it was read", field=field)
-
-
-def _found_by(sealed: Sealed) -> tuple[bytes | None, Held]:
-    return sealed.features, sealed.held
 
 
 def _remember(terms: Terms, saved: Saved) -> tuple[Mutation, ...]:

@@ -2,7 +2,7 @@
 
 py-lmdb lets go of the GIL in every call, and for every item of a batch. A look-up takes less time
 than another thread needs to wake up, and whoever wakes takes the GIL from this one: a save, which
-makes some forty calls, then waits for it at most of them. So these go past py-lmdb's methods to
+makes dozens of calls, then waits for it at most of them. So these go past py-lmdb's methods to
 the LMDB inside it, for transactions and sub-databases that it opened. The GIL is kept but for long
 batches of puts.
 
@@ -147,6 +147,16 @@ cdef inline uint64_t _number(const _Value* value) noexcept:
     return number
 
 
+cdef inline _Value _packed(uint64_t number, unsigned char* to) noexcept:
+    """Pack as `layout.pack_u64` does."""
+    cdef _Value value
+    cdef int i
+    for i in range(_ROW_BYTES):
+        to[i] = number >> 8 * (_ROW_BYTES - 1 - i) & 0xFF
+    value.size, value.data = _ROW_BYTES, to
+    return value
+
+
 cdef class Calls:
     """The calls of one transaction of py-lmdb. Not for several threads at once.
 
@@ -237,12 +247,10 @@ cdef class Calls:
     ) except -1:
         cdef _Value at = _value(key), row
         cdef unsigned char[_ROW_BYTES] start
-        cdef int code, i
+        cdef int code
         cdef Py_ssize_t left = limit
         if after:
-            for i in range(_ROW_BYTES):
-                start[i] = (after + 1) >> 8 * (_ROW_BYTES - 1 - i) & 0xFF
-            row.size, row.data = _ROW_BYTES, start
+            row = _packed(after + 1, start)
             code = _get_at(cursor, &at, &row, _GET_BOTH_RANGE)
         else:
             code = _get_at(cursor, &at, &row, _SET)
@@ -277,15 +285,13 @@ cdef class Calls:
         cdef size_t count = 0
         cdef uint64_t number
         cdef list numbers = []
-        cdef int code = _get_at(cursor, &at, &value, _SET), i
+        cdef int code = _get_at(cursor, &at, &value, _SET)
         if code == _NOT_FOUND:
             return 0
         if code == 0:
             code = _count(cursor, &count)
         if code == 0 and count > <size_t>limit:
-            for i in range(_ROW_BYTES):
-                start[i] = (prefix << 48) >> 8 * (_ROW_BYTES - 1 - i) & 0xFF
-            value.size, value.data = _ROW_BYTES, start
+            value = _packed(prefix << 48, start)
             code = _get_at(cursor, &at, &value, _GET_BOTH_RANGE) if prefix else _NOT_FOUND
         else:
             prefix = 0
@@ -328,7 +334,10 @@ cdef class Calls:
         cdef Py_ssize_t count = len(pairs), i, done = 0
         cdef void* cursor
         cdef int code
-        cdef _Value* values = <_Value*>malloc(max(count, 1) * 2 * sizeof(_Value))
+        cdef _Value* values
+        if count == 0:
+            return 0
+        values = <_Value*>malloc(count * 2 * sizeof(_Value))
         if values == NULL:
             raise MemoryError
         try:

@@ -234,9 +234,8 @@ class Reads:
         stored = self._calls.get(self._tables.features, layout.pack_u64(row))
         return layout.decode_features(stored or b"")
 
-    def features_at(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
+    def features_at(self, rows: Sequence[int]) -> list[tuple[int, bytes]]:
         """Return (row, packed features) of those rows that have any, in order."""
-        rows = list(rows)
         found = self._calls.get_all(self._tables.features, map(layout.pack_u64, rows))
         return [
             (row, layout.decode_features(stored))
