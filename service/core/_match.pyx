@@ -30,7 +30,7 @@ ctypedef const unsigned char* Bytes
 cdef enum:
     FETCHED_BYTES = 320  # of features: few have more
     PAIRS_AHEAD = 6
-    ROWS_OF_A_PART = 100_000
+    ROWS_OF_A_PART = 10_000  # some ten milliseconds
     DIGITS = 20  # of the largest number of 64 bits
     END_MASK = (1 << END_BITS) - 1
     ENDING_UNIT = 10_000_000  # of what is ahead of the ENDING of a phone number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, islice, pairwise
@@ -258,7 +259,7 @@ def test_a_hyphen_of_a_name_begins_no_tag() -> None:
 
 @pytest.mark.parametrize("world", ["mixed", "namesakes"])
 def test_values_weigh_what_their_number_says(world: str) -> None:
-    people = of_world(world, 1_000)
+    people = of_world(world, 4_000)  # with more values than the first table of them has room for
     made = packed(people)
     weigh(made)
     row = list(range(len(people)))
@@ -394,6 +395,19 @@ def sharing(entries: Entries) -> set[tuple[int, int]]:
     for entry in entries.tolist():
         rows_of[entry >> 32].add(entry & 0xFFFFFFFF)
     return {pair for rows in rows_of.values() for pair in combinations(sorted(rows), 2)}
+
+
+def test_keys_are_made_in_parts() -> None:
+    """Of more rows than one part has; several at once as well."""
+    people = of_world("mixed", 700)
+    few, many = Blocks(packed(people)), packed(people * 30)
+    with ThreadPoolExecutor(2) as pool:
+        made = (Blocks(many), Blocks(many, pool.map))
+    for family in k.FAMILIES:
+        rows = np.arange(0, len(many), len(people), dtype=np.uint64)
+        expected = np.sort((entries_of(few, family) + rows[:, None]).ravel())
+        for blocks in made:
+            assert np.array_equal(entries_of(blocks, family), expected)
 
 
 @pytest.mark.parametrize("world", ["families", "dirty"])
