@@ -3,7 +3,7 @@
     python -m benchmarks --only matching
     python -m benchmarks.matching --rows 10000000   # one size alone, ours alone
 
-What is measured: files of made-up people of two worlds (`benchmarks.worlds`), and FEBRL 3 and 4,
+What is measured: files of made-up people of two worlds (`benchmarks.worlds`), and FEBRL 1 to 4,
 from the file to the clusters: seconds of the clock, the peak of memory, and how well the clusters
 agree with the truth. The aims are those of files of which a careful Splink finds F1 0.93 at a
 million rows: that is `usual`. `mixed` is harder. Ours are run as users run them, as a command of
@@ -101,7 +101,7 @@ def measure(folder: Path, plan: Plan, say: Say) -> Report:
         if rows == plan.small:
             say("GoldenMatch")
             runs.append(of_peer("goldenmatch", world, people, truth))
-    for number in (3, 4):
+    for number in (1, 2, 3, 4):
         file = f"FEBRL {number}"
         say(file)
         people, truth = folder / f"febrl{number}.csv", folder / f"febrl{number}.truth.csv"
@@ -235,7 +235,7 @@ def _card(row: dict[str, str]) -> v1.Customer:
 def _table(runs: Sequence[Run]) -> Table:
     return Table(
         "Matching",
-        "Worlds of `benchmarks.worlds`, seed 1, and FEBRL 3 and 4; the peers' thresholds are those "
+        "Worlds of `benchmarks.worlds`, seed 1, and FEBRL 1 to 4; the peers' thresholds are those "
         "that suit the truth best, ours is 0.5. By pairs, and B-cubed by records.",
         ("matcher", "file", "rows", "seconds", "peak MiB", "precision", "recall", "F1", "B³ F1"),
         tuple(map(_row, runs)),
@@ -294,7 +294,7 @@ def _targets(
     precision = large.pairs.precision
     yield Target("precision, large file", "≥ 0.98", f"{precision:.4f}", precision >= 0.98)
     for run in runs:
-        if run.what == "namesake" and run.file.startswith("FEBRL"):
+        if run.what == "namesake" and run.file in ("FEBRL 3", "FEBRL 4"):
             yield Target(f"F1, {run.file}", "≥ 0.998", f"{run.pairs.f1:.4f}", run.pairs.f1 >= 0.998)
     p99_ms = 1e3 * latencies["ListDuplicates"][_p99()]
     yield Target(f"look-up among {plan.stored:,}, p99", "< 3 ms", f"{p99_ms:.2f} ms", p99_ms < 3)
