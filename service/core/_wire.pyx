@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, annotation_typing=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, annotation_typing=False
 """Ordinary rows of an import, read from and written to their encoding without a message object.
 
 `walk` takes out of encoded customers what the use cases need, `Draft.seal` encodes their bodies.
@@ -15,12 +15,14 @@ Encoding: https://protobuf.dev/programming-guides/encoding/. Names and numbers o
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_AsStringAndSize, PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from service.core._text cimport Texts
+from service.core._features cimport Packed
+from service.core._text cimport FEW, Column, Texts
 from service.core.model import Card, Channel, Held, Identity, Point, Reason, Sealed
 
 cdef extern from "Python.h":
@@ -508,6 +510,8 @@ cdef struct _Row:
     bint has_last_name
     bint has_company_name
     Py_ssize_t points
+    Py_ssize_t emails, phones  # the customer's own and its contacts'
+    Py_ssize_t own_emails, own_phones
     Py_ssize_t primary_emails
     Py_ssize_t primary_phones
     Py_ssize_t addresses
@@ -596,9 +600,13 @@ cdef bint _take(const _Field* field, const _Bounds* bounds, _Row* row) noexcept 
         return _is_date(field.body)
     elif number == EMAILS:
         row.points += 1
+        row.own_emails += 1
+        row.emails += 1
         return _take_point(field.body, _EMAIL_ADDRESS, bounds, &row.primary_emails)
     elif number == PHONES:
         row.points += 1
+        row.own_phones += 1
+        row.phones += 1
         return _take_point(field.body, _PHONE_NUMBER, bounds, &row.primary_phones)
     elif number == ADDRESSES:
         row.addresses += 1
@@ -704,10 +712,12 @@ cdef bint _take_contact(_Span span, const _Bounds* bounds, _Row* row) noexcept n
             row.primary_contacts += 1
         elif field.number == CONTACT_EMAILS:
             row.points += 1
+            row.emails += 1
             if not _take_point(field.body, _EMAIL_ADDRESS, bounds, &primary_emails):
                 return False
         elif field.number == CONTACT_PHONES:
             row.points += 1
+            row.phones += 1
             if not _take_point(field.body, _PHONE_NUMBER, bounds, &primary_phones):
                 return False
         elif field.number == CONTACT_PREFERENCES and not _is_preferences(field.body):
@@ -842,11 +852,17 @@ cdef class Limits:
         self.bounds.is_exclusive = bool(exclusive_identity_types)
 
 
+cdef struct _Added:  # words of all lists, one list after the other
+    _Span* words
+    Py_ssize_t ends[WORD_LISTS]
+
+
 @cython.final
 cdef class Extra:
     """What an import adds to every row: words that follow the row's own."""
 
     cdef tuple words  # encoded, of each list in the order of its field; the same once
+    cdef _Added added  # the same for C
     cdef Py_ssize_t counts[WORD_LISTS]  # as given
     cdef Py_ssize_t size  # of all as given, encoded as fields
     cdef Py_ssize_t longest
@@ -863,6 +879,23 @@ cdef class Extra:
                 self.is_broken |= not part or b"\0" in part
             encoded.append(tuple(dict.fromkeys(parts)))
         self.words = tuple(encoded)
+        self._point_at(self.words)
+
+    cdef int _point_at(self, tuple lists) except -1:
+        cdef int index
+        cdef Py_ssize_t place = 0
+        self.added.words = <_Span*>PyMem_Malloc(max(sum(map(len, lists)), 1) * sizeof(_Span))
+        if self.added.words == NULL:
+            raise MemoryError
+        for index in range(WORD_LISTS):
+            for word in <tuple>lists[index]:
+                self.added.words[place] = _bytes(word)
+                place += 1
+            self.added.ends[index] = place
+        return 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.added.words)
 
 
 def batch_of(bytes request not None):
@@ -978,6 +1011,7 @@ cdef object _card(bytes batch, _Span span, const _Bounds* bounds, Extra extra):
     memcpy(draft.edges, row.edges, sizeof(row.edges))
     draft.kind = row.kind
     draft.state = row.state
+    draft.emails, draft.phones = row.emails, row.phones
     draft.identities = _identities(draft) if row.identities else ()
     return _named(
         Card, (draft, _text(row.id), _text(row.etag), _points(draft, &row), draft.identities)
@@ -1067,6 +1101,11 @@ cdef struct _Found:  # by a check, encoded
     _Span extension
     _Span region
     uint64_t type
+    bint is_mobile  # by kind or type; noted when it is written
+
+cdef struct _Supply:  # of what was found, in the order of the points
+    _Found* emails
+    _Found* phones
 
 cdef int _AWAITED_PENDING = Reason.PENDING
 cdef int _AWAITED_UNKNOWN = Reason.MAIL_SERVER_UNKNOWN
@@ -1084,6 +1123,7 @@ cdef class Draft:
     cdef int kind  # 0 where the row does not say
     cdef int state
     cdef Py_ssize_t own  # contact points that are the customer's, not a contact's
+    cdef Py_ssize_t emails, phones  # all of them
 
     def __init__(self):
         raise TypeError("made by walk")
@@ -1102,52 +1142,52 @@ cdef class Draft:
         `encode_finding` gives the encoded message of a `Finding`.
         """
         cdef _Out out
-        cdef _Checks checks
+        cdef _Supply supply
+        cdef _Found* found = NULL
+        cdef list kept = [], mobiles = []
         cdef int contacts = 0
+        cdef Py_ssize_t i
         memset(&out, 0, sizeof(out))
         if self.batch is None:
             raise TypeError("made by walk")
+        if self.emails + self.phones != len(checked):
+            raise ValueError("one result for each contact point")
         try:
-            _reserve(&out, self.edges[SECTIONS] - self.edges[0] + self.extra.size + 256)
-            _put_number(&out, KIND, self.kind or KIND_PERSON)
-            _put_number(&out, STATE, self.state or STATE_ACTIVE)
-            _copy(&out, self.span(SECTION_PLAIN))
-            checks = _Checks(checked, encode_finding)
-            _put_points(&out, EMAILS, self.span(SECTION_EMAILS), False, checks)
-            _put_points(&out, PHONES, self.span(SECTION_PHONES), True, checks)
-            _copy(&out, self.span(SECTION_ADDRESSES))
-            contacts = _put_contacts(&out, self.section(SECTION_CONTACTS), checks)
-            if checks.used != len(checked):
-                raise ValueError("more results than contact points")
-            _copy(&out, self.span(SECTION_IDENTITIES))
-            self._put_words(&out)
+            found = <_Found*>calloc(max(len(checked), 1), sizeof(_Found))
+            if found == NULL:
+                raise MemoryError
+            self._fill(found, checked, encode_finding, kept)
+            supply.emails, supply.phones = found, found + self.emails
+            contacts = _put_body(
+                &out, self.edges, self.kind, self.state, &self.extra.added, &supply
+            )
             body = PyBytes_FromStringAndSize(<const char*>out.start, out.size)
+            for i in range(self.emails, len(checked)):
+                if found[i].is_mobile:
+                    mobiles.append(_text(found[i].normal))
         finally:
-            PyMem_Free(out.start)
-        held = self._held(checked, checks.mobiles)
-        return _named(Sealed, (body, held, self._assumed(), tuple(range(contacts)), None))
+            free(found)
+            free(out.start)
+        held = self._held(checked, mobiles)
+        return _named(Sealed, (body, held, _assumed(self.kind, self.state), tuple(range(contacts)), None))
 
-    cdef tuple _assumed(self):
-        """Return the fields that the row does not have and its body has."""
-        if self.kind:
-            return () if self.state else ("state",)
-        return ("kind",) if self.state else ("kind", "state")
-
-    cdef int _put_words(self, _Out* out) except -1:
-        """Write the lists of words: the row's own, then those that are added and not there."""
-        cdef int index
-        cdef _Field word
-        cdef Bytes start
-        for index in range(WORD_LISTS):
-            _copy(out, self.span(SECTION_WORDS + index))
-            start = self.edges[SECTION_WORDS + index]
-            for added in <tuple>self.extra.words[index]:
-                word.number = TAGS + index
-                word.start = self.edges[SECTION_WORDS + index + 1]
-                word.body = _bytes(added)
-                if not _is_repeated(start, &word):
-                    _reserve(out, _field_size(TAGS + index, word.body))
-                    _put_field(out, TAGS + index, word.body)
+    cdef int _fill(self, _Found* found, list checked, encode_finding, list kept) except -1:
+        """Write what was found, e-mails first; `kept` keeps alive what it points to."""
+        cdef _Found* email = found
+        cdef _Found* phone = found + self.emails
+        cdef _Found* one
+        for result in checked:
+            if result.channel is _EMAIL:
+                one, email = email, email + 1
+            else:
+                one, phone = phone, phone + 1
+                one.extension, one.region = _encoded(result.extension), _encoded(result.region)
+                one.type = result.phone_type or 0
+            if one >= found + len(checked) or email > found + self.emails:
+                raise ValueError("the results are of other contact points")
+            encoded = encode_finding(result.finding)
+            kept.append(encoded)
+            one.normal, one.finding = _encoded(result.normal), _bytes(encoded)
         return 0
 
     cdef object _held(self, list checked, list mobiles):
@@ -1181,85 +1221,140 @@ cdef class Draft:
         )
 
 
-@cython.final
-cdef class _Checks:
-    """Results on their way into a row, and what shows on the way."""
+cdef tuple _assumed(int kind, int state):
+    """Return the fields that a row does not have and its body has."""
+    if kind:
+        return () if state else ("state",)
+    return ("kind",) if state else ("kind", "state")
 
-    cdef list checked
-    cdef object encode_finding
-    cdef Py_ssize_t used
-    cdef list mobiles  # normal forms of mobile phones, by kind or type
 
-    def __init__(self, list checked, encode_finding):
-        self.checked = checked
-        self.encode_finding = encode_finding
-        self.mobiles = []
+cdef int _put_body(
+    _Out* out, const Bytes* edges, int kind, int state, const _Added* added, _Supply* supply
+) except -1 nogil:
+    """Write a row's body; return how many contacts it has. `supply` is used up."""
+    cdef int contacts
+    _reserve(out, edges[SECTIONS] - edges[0] + 256)
+    _put_number(out, KIND, kind if kind else KIND_PERSON)
+    _put_number(out, STATE, state if state else STATE_ACTIVE)
+    _copy(out, _part(edges, SECTION_PLAIN))
+    _put_points(out, EMAILS, _part(edges, SECTION_EMAILS), False, supply)
+    _put_points(out, PHONES, _part(edges, SECTION_PHONES), True, supply)
+    _copy(out, _part(edges, SECTION_ADDRESSES))
+    contacts = _put_contacts(out, _part(edges, SECTION_CONTACTS), supply)
+    _copy(out, _part(edges, SECTION_IDENTITIES))
+    _put_words(out, edges, added)
+    return contacts
 
-    cdef object next(self):
-        if self.used >= len(self.checked):
-            raise ValueError("fewer results than contact points")
-        self.used += 1
-        return self.checked[self.used - 1]
+
+cdef inline _Span _part(const Bytes* edges, int section) noexcept nogil:
+    cdef _Span span
+    span.at, span.end = edges[section], edges[section + 1]
+    return span
+
+
+cdef int _put_words(_Out* out, const Bytes* edges, const _Added* added) except -1 nogil:
+    """Write the lists of words: the row's own, then those that are added and not there."""
+    cdef int index
+    cdef Py_ssize_t place = 0
+    cdef _Field word
+    for index in range(WORD_LISTS):
+        _copy(out, _part(edges, SECTION_WORDS + index))
+        while place < added.ends[index]:
+            word.number = TAGS + index
+            word.start = edges[SECTION_WORDS + index + 1]
+            word.body = added.words[place]
+            if not _is_repeated(edges[SECTION_WORDS + index], &word):
+                _reserve(out, _field_size(TAGS + index, word.body))
+                _put_field(out, TAGS + index, word.body)
+            place += 1
+    return 0
 
 
 cdef int _put_points(
-    _Out* out, int number, _Span entries, bint is_phone, _Checks checks
-) except -1:
+    _Out* out, int number, _Span entries, bint is_phone, _Supply* supply
+) except -1 nogil:
     """Write the e-mails or phones of one owner, the same once."""
     cdef const _Rule* rules = &_PHONE_NUMBER[0] if is_phone else &_EMAIL_ADDRESS[0]
     cdef _Cursor cursor = _cursor(entries, 0)
     cdef _Field field
     cdef _Point point
-    cdef _Found found
-    cdef set seen = None
+    cdef _Found* first = supply.phones if is_phone else supply.emails
+    cdef _Found* found = first
     while _entry(&cursor, &field):
-        one = checks.next()
-        finding = checks.encode_finding(one.finding)
-        normal = one.normal
-        extension = one.extension if is_phone else ""
-        region = one.region if is_phone else ""
         _read_point(field.body, rules, &point)
-        found.normal = _encoded(normal)
-        found.finding = _bytes(finding)
-        found.extension = _encoded(extension)
-        found.region = _encoded(region)
-        found.type = (one.phone_type or 0) if is_phone else 0
-        if is_phone and normal and (
+        found.is_mobile = is_phone and found.normal.at != found.normal.end and (
             point.kind == CONTACT_KIND_MOBILE or found.type == PHONE_TYPE_MOBILE
-        ):
-            checks.mobiles.append(normal)
-        if cursor.at < cursor.end or seen is not None:  # there are several
-            if seen is None:
-                seen = set()
-            key = (normal or _value(field.body), extension)
-            if key in seen:
-                continue
-            seen.add(key)
-        _put_point(out, number, &point, &found)
+        )
+        if found == first or not _is_known(entries, &field, first, found):
+            _put_point(out, number, &point, found)
+        found += 1
+    if is_phone:
+        supply.phones = found
+    else:
+        supply.emails = found
     return 0
 
 
-cdef int _put_contacts(_Out* out, _Cursor cursor, _Checks checks) except -1:
+cdef bint _is_known(
+    _Span entries, const _Field* field, const _Found* first, const _Found* found
+) noexcept nogil:
+    """Tell whether a point of the same owner before this one is the same.
+
+    By normal form and extension; those that have no normal form by what was given.
+    """
+    cdef _Cursor cursor = _cursor(entries, 0)
+    cdef _Field other
+    cdef _Span mine = _name(found, field.body)
+    while first < found and _entry(&cursor, &other):
+        if _same(_name(first, other.body), mine) and _same(first.extension, found.extension):
+            return True
+        first += 1
+    return False
+
+
+cdef inline _Span _name(const _Found* found, _Span point) noexcept nogil:
+    """Return the normal form of a point, or else its value, the first text of the message."""
+    cdef _Cursor cursor = _cursor(point, 0)
+    cdef _Field field
+    if found.normal.at != found.normal.end or not _entry(&cursor, &field):
+        return found.normal
+    return field.body
+
+
+cdef int _put_contacts(_Out* out, _Span entries, _Supply* supply) except -1 nogil:
     """Write the contacts, whose ids are 1, 2, 3 …; return how many."""
+    cdef _Cursor cursor = _cursor(entries, 0)
     cdef _Field field
     cdef _Contact contact
     cdef _Span id
+    cdef unsigned char digits[VARINT_LIMIT]
     cdef Py_ssize_t start
     cdef int number = 0
     while _entry(&cursor, &field):
         number += 1
-        name = b"%d" % number
-        id = _bytes(name)
+        id = _decimal(number, digits)
         _read_contact(field.body, &contact)
         start = _open(out, CONTACTS)
         _reserve(out, _field_size(CONTACT_ID, id))
         _put_field(out, CONTACT_ID, id)
         _copy(out, contact.names)
-        _put_points(out, CONTACT_EMAILS, contact.emails, False, checks)
-        _put_points(out, CONTACT_PHONES, contact.phones, True, checks)
+        _put_points(out, CONTACT_EMAILS, contact.emails, False, supply)
+        _put_points(out, CONTACT_PHONES, contact.phones, True, supply)
         _copy(out, contact.preferences)
         _close(out, start)
     return number
+
+
+cdef _Span _decimal(int number, unsigned char* digits) noexcept nogil:
+    """Write a number of at most ten digits from the end of `digits` on."""
+    cdef _Span span
+    span.end = digits + VARINT_LIMIT
+    span.at = span.end
+    while number:
+        span.at -= 1
+        (<unsigned char*>span.at)[0] = <unsigned char>(0x30 + number % 10)
+        number //= 10
+    return span
 
 
 cdef void _read_contact(_Span span, _Contact* contact) noexcept nogil:
@@ -1320,7 +1415,9 @@ cdef void _read_point(_Span span, const _Rule* rules, _Point* point) noexcept no
             break
 
 
-cdef int _put_point(_Out* out, int number, const _Point* point, const _Found* found) except -1:
+cdef int _put_point(
+    _Out* out, int number, const _Point* point, const _Found* found
+) except -1 nogil:
     """Write a contact point in the order of its fields."""
     cdef Py_ssize_t size = _size(point.value) + _size(point.middle)
     size += _text_size(POINT_NORMAL, found.normal)
@@ -1345,22 +1442,23 @@ cdef int _put_point(_Out* out, int number, const _Point* point, const _Found* fo
     return 0
 
 
-cdef int _reserve(_Out* out, Py_ssize_t more) except -1:
+cdef int _reserve(_Out* out, Py_ssize_t more) except -1 nogil:
     """Make room for `more` bytes; what is written after it is not checked again."""
     cdef Py_ssize_t capacity
     cdef void* grown
     if out.capacity - out.size >= more:
         return 0
     capacity = max(out.size + more, 2 * out.capacity)
-    grown = PyMem_Realloc(out.start, capacity)
+    grown = realloc(out.start, capacity)
     if grown == NULL:
-        raise MemoryError
+        with gil:
+            raise MemoryError
     out.start = <unsigned char*>grown
     out.capacity = capacity
     return 0
 
 
-cdef inline int _copy(_Out* out, _Span span) except -1:
+cdef inline int _copy(_Out* out, _Span span) except -1 nogil:
     _reserve(out, _size(span))
     _put(out, span)
     return 0
@@ -1371,7 +1469,7 @@ cdef inline void _put(_Out* out, _Span span) noexcept nogil:
     out.size += _size(span)
 
 
-cdef Py_ssize_t _open(_Out* out, int number) except -1:
+cdef Py_ssize_t _open(_Out* out, int number) except -1 nogil:
     """Begin a message whose size is not known yet; return where its content begins."""
     _reserve(out, 2 * VARINT_LIMIT)
     _put_varint(out, number << 3 | LENGTH)
@@ -1429,6 +1527,469 @@ cdef inline Py_ssize_t _text_size(int number, _Span text) noexcept nogil:
     return _field_size(number, text) if text.at != text.end else 0
 
 
+# Batches: what `walk` and `Draft.seal` do, for all ordinary rows of a batch at once.
+
+@cython.final
+cdef class Batch:
+    """An encoded batch: its ordinary rows, and the places and bytes of the others.
+
+    `emails` and `phones` have the contact points of the ordinary rows as columns, those of a row
+    together, its own before its contacts'; `regions` the country of each phone, None where no row
+    has any. Raises `ValueError` where the framing of the rows is broken.
+    """
+
+    cdef readonly Py_ssize_t count  # of all rows
+    cdef readonly Py_ssize_t ordinary
+    cdef readonly list others
+    cdef readonly Texts emails, phones, regions
+    cdef bytes _batch
+    cdef Extra _extra
+    cdef _Row* _rows
+    cdef int32_t* _places  # of the ordinary rows
+
+    def __init__(self, bytes batch not None, Limits limits not None, Extra extra not None):
+        cdef _Bounds bounds = _bounds(limits, extra)
+        cdef _Cursor cursor = _whole(batch)
+        cdef _Span* left
+        cdef Py_ssize_t i, others
+        _, self.count = outline(batch)
+        self._batch, self._extra = batch, extra
+        self._rows = <_Row*>calloc(max(self.count, 1), sizeof(_Row))
+        self._places = <int32_t*>malloc(max(self.count, 1) * sizeof(int32_t))
+        left = <_Span*>malloc(max(self.count, 1) * sizeof(_Span))
+        try:
+            if self._rows == NULL or self._places == NULL or left == NULL:
+                raise MemoryError
+            with nogil:
+                self._survey(&cursor, &bounds, left)
+            self.others = []
+            others = 0
+            for i in range(self.count):
+                if i - others >= self.ordinary or self._places[i - others] != i:
+                    span = left[others]
+                    row = PyBytes_FromStringAndSize(<const char*>span.at, _size(span))
+                    self.others.append((i, row))
+                    others += 1
+        finally:
+            free(left)
+        self._gather()
+
+    def __dealloc__(self):
+        free(self._rows)
+        free(self._places)
+
+    cdef void _survey(self, _Cursor* cursor, const _Bounds* bounds, _Span* left) noexcept nogil:
+        cdef _Field field
+        cdef Py_ssize_t place = 0, others = 0
+        cdef _Row* row
+        while cursor.at < cursor.end and place < self.count and _frame(cursor, &field):
+            if field.number == BATCH_CUSTOMERS:
+                row = &self._rows[self.ordinary]
+                if _survey(field.body, bounds, row):
+                    self._places[self.ordinary] = <int32_t>place
+                    self.ordinary += 1
+                else:
+                    memset(row, 0, sizeof(_Row))
+                    left[others] = field.body
+                    others += 1
+                place += 1
+
+    cdef int _gather(self) except -1:
+        """Collect the values of the contact points."""
+        cdef Py_ssize_t i, emails = 0, phones = 0
+        cdef bint has_regions = False
+        for i in range(self.ordinary):
+            emails += self._rows[i].emails
+            phones += self._rows[i].phones
+            has_regions |= self._rows[i].phones and _size(self._rows[i].region) > 0
+        self.emails, self.phones = Texts(), Texts()
+        self.emails._owner = self.phones._owner = self._batch
+        self.emails._make_room(emails)
+        self.phones._make_room(phones)
+        if has_regions:
+            self.regions = Texts()
+            self.regions._owner = self._batch
+            self.regions._make_room(phones)
+        with nogil:
+            self._read_points(has_regions)
+        return 0
+
+    cdef void _read_points(self, bint has_regions) noexcept nogil:
+        cdef Py_ssize_t i, email = 0, phone = 0, first
+        cdef const _Row* row
+        cdef _Cursor contacts
+        cdef _Field field
+        cdef _Contact contact
+        for i in range(self.ordinary):
+            row, first = &self._rows[i], phone
+            email = _read_values(_part(row.edges, SECTION_EMAILS), self.emails, email)
+            phone = _read_values(_part(row.edges, SECTION_PHONES), self.phones, phone)
+            contacts = _cursor(_part(row.edges, SECTION_CONTACTS), 0)
+            while _entry(&contacts, &field):
+                _read_contact(field.body, &contact)
+                email = _read_values(contact.emails, self.emails, email)
+                phone = _read_values(contact.phones, self.phones, phone)
+            while has_regions and first < phone:
+                self.regions.starts[first] = <const char*>row.region.at
+                self.regions.sizes[first] = <int32_t>_size(row.region)
+                first += 1
+
+    def places(self):
+        """Return where in the batch each ordinary row is."""
+        return [self._places[i] for i in range(self.ordinary)]
+
+    def card(self, Py_ssize_t index):
+        """Return the card of an ordinary row, for one who decides about it alone."""
+        if not 0 <= index < self.ordinary:
+            raise IndexError(index)
+        return _named(Card, (None, _text(self._rows[index].id), _text(self._rows[index].etag), (), ()))
+
+
+cdef Py_ssize_t _read_values(_Span entries, Texts to, Py_ssize_t place) noexcept nogil:
+    """Note the value of each contact point; return the place behind them."""
+    cdef _Cursor cursor = _cursor(entries, 0)
+    cdef _Cursor inner
+    cdef _Field field, value
+    while _entry(&cursor, &field) and place < to.count:
+        inner = _cursor(field.body, 0)
+        if not _entry(&inner, &value):
+            value.body.at = value.body.end = field.body.at
+        to.starts[place] = <const char*>value.body.at
+        to.sizes[place] = <int32_t>_size(value.body)
+        place += 1
+    return place
+
+
+cdef struct _Columns:  # of one channel, as `Judged` has them
+    const char* normals
+    const int32_t* normal_ends
+    const char* keys
+    const int32_t* key_ends
+    _Found* found
+    const int32_t* findings
+
+
+@cython.final
+cdef class Prepared:
+    """The bodies of a batch's ordinary rows, and what the index keeps of them; see the .pxd."""
+
+    def __init__(
+        self,
+        Batch batch not None,
+        emails,
+        phones,
+        list findings not None,
+        const int32_t[::1] email_findings,
+        const int32_t[::1] phone_findings,
+        bytes awaited not None,
+        tuple region_names not None,
+    ):
+        """Write the bodies.
+
+        `emails` and `phones` are what the parsers found of the batch's columns, `findings` the
+        encoded ones, of which `email_findings` and `phone_findings` have the place for each point;
+        `awaited` says by a byte for each finding whether it waits for the DNS. `region_names` are
+        those that `phones.regions()` counts.
+        """
+        cdef Py_ssize_t count = batch.ordinary
+        self.batch, self.count = batch, count
+        _allocate(self, batch)
+        cdef _Columns mail, call
+        cdef _Found* found = <_Found*>calloc(
+            max(batch.emails.count + batch.phones.count, 1), sizeof(_Found)
+        )
+        if found == NULL:
+            raise MemoryError
+        cdef const char* waits = PyBytes_AS_STRING(awaited)
+        try:
+            mail.found, call.found = found, found + batch.emails.count
+            _supply(self, &mail, batch.emails, emails.normal, emails.keys, findings, email_findings)
+            _supply(
+                self, &call, batch.phones, phones.normals(), phones.keys(), findings, phone_findings
+            )
+            _supply_phones(self, call.found, batch.phones.count, phones, region_names)
+            if len(awaited) != len(findings):
+                raise ValueError("one byte for each finding")
+            with nogil:
+                _write(self, batch, &mail, &call, waits)
+        finally:
+            free(found)
+
+    def __dealloc__(self):
+        free(self.bodies)
+        free(self.ends)
+        free(self.ids)
+        free(self.odd)
+        free(self.contacts)
+        free(self.keys)
+        free(self.key_ends)
+        free(self.awaited)
+        free(self.awaited_ends)
+        free(self._identities)
+
+    def body(self, Py_ssize_t index):
+        """Return the body of a row."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        cdef int64_t start = self.ends[index]
+        return PyBytes_FromStringAndSize(
+            <const char*>self.bodies + start, self.ends[index + 1] - start
+        )
+
+    def assumed(self, Py_ssize_t index):
+        """Return the fields that a row does not have and its body has."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        cdef Batch batch = self.batch
+        return _assumed(batch._rows[index].kind, batch._rows[index].state)
+
+    def numbered(self, Py_ssize_t index):
+        """Return the contacts of a row whose ids are the server's: all."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return tuple(range(self.contacts[index]))
+
+    def columns(self):
+        """Return what is compared of the rows."""
+        cdef Columns made = Columns.__new__(Columns)
+        cdef _Span* spans = <_Span*>malloc(max(self.count, 1) * sizeof(_Span))
+        cdef Py_ssize_t i
+        if spans == NULL:
+            raise MemoryError
+        try:
+            for i in range(self.count):
+                spans[i].at = self.bodies + self.ends[i]
+                spans[i].end = self.bodies + self.ends[i + 1]
+            made._fill(self, spans, self.count)
+        finally:
+            free(spans)
+        return made
+
+    def compare_by(self, Packed features not None):
+        """Take the packed features of the rows, made of `columns`."""
+        if features.count != self.count:
+            raise ValueError("features of each row")
+        self.features = features
+
+
+cdef int _allocate(Prepared made, Batch batch) except -1:
+    cdef Py_ssize_t count = batch.ordinary, i, keys = 0, identities = 0
+    for i in range(count):
+        keys += batch._rows[i].identities
+        identities += _size(_part(batch._rows[i].edges, SECTION_IDENTITIES))
+    keys += 2 * (batch.emails.count + batch.phones.count)
+    made._kept = []
+    made.ends = <int64_t*>calloc(count + 1, sizeof(int64_t))
+    made.ids = <Text*>calloc(count + 1, sizeof(Text))
+    made.odd = <uint8_t*>calloc(count + 1, 1)
+    made.contacts = <int32_t*>calloc(count + 1, sizeof(int32_t))
+    made.keys = <Key*>malloc((keys + 1) * sizeof(Key))
+    made.key_ends = <int64_t*>calloc(count + 1, sizeof(int64_t))
+    made.awaited = <Text*>malloc((batch.emails.count + 1) * sizeof(Text))
+    made.awaited_ends = <int64_t*>calloc(count + 1, sizeof(int64_t))
+    made._identities = <char*>malloc(identities + 1)
+    if (
+        not made.ends or not made.ids or not made.odd or not made.contacts or not made.keys
+        or not made.key_ends or not made.awaited or not made.awaited_ends
+        or not made._identities
+    ):
+        raise MemoryError
+    return 0
+
+
+cdef int _supply(
+    Prepared made,
+    _Columns* to,
+    Texts points,
+    Column normals,
+    Column keys,
+    list findings,
+    const int32_t[::1] places,
+) except -1:
+    """Note what was found of the points of a channel."""
+    cdef Py_ssize_t i, count = points.count
+    if normals.count != count or keys.count != count or places.shape[0] != count:
+        raise ValueError("one result for each contact point")
+    made._kept += (normals, keys, findings)
+    to.normals, to.normal_ends = normals._bytes, normals._offsets
+    to.keys, to.key_ends = keys._bytes, keys._offsets
+    to.findings = &places[0] if count else NULL
+    for i in range(count):
+        if not 0 <= places[i] < len(findings):
+            raise IndexError("there is no such finding")
+        to.found[i].finding = _bytes(findings[places[i]])
+        to.found[i].normal = _at(to.normals, to.normal_ends, i)
+    return 0
+
+
+cdef int _supply_phones(
+    Prepared made, _Found* found, Py_ssize_t count, phones, tuple region_names
+) except -1:
+    cdef bytes types = phones.types(), regions = phones.regions()
+    cdef Column extensions = phones.extensions
+    cdef const uint16_t* region = <const uint16_t*>PyBytes_AS_STRING(regions)
+    cdef const char* type = PyBytes_AS_STRING(types)
+    cdef Py_ssize_t i
+    if len(types) != count or len(regions) != 2 * count:
+        raise ValueError("one result for each contact point")
+    made._kept += (extensions, region_names)
+    for i in range(count):
+        found[i].type = <uint8_t>type[i]
+        if region[i]:
+            found[i].region = _bytes(region_names[region[i]])
+        if extensions._used:
+            found[i].extension = _at(extensions._bytes, extensions._offsets, i)
+    return 0
+
+
+cdef int _write(
+    Prepared made, Batch batch, _Columns* mail, _Columns* call, const char* waits
+) except -1 nogil:
+    cdef _Out out
+    cdef _Supply supply
+    cdef const _Row* row
+    cdef Py_ssize_t i, emails = 0, phones = 0, keys = 0, awaited = 0
+    cdef char* identities = made._identities
+    memset(&out, 0, sizeof(out))
+    supply.emails, supply.phones = mail.found, call.found
+    for i in range(made.count):
+        row = &batch._rows[i]
+        try:
+            made.contacts[i] = _put_body(
+                &out, row.edges, row.kind, row.state, &batch._extra.added, &supply
+            )
+        finally:
+            made.bodies = out.start  # what is freed, whatever happens
+        made.ends[i + 1] = out.size
+        made.ids[i].at, made.ids[i].size = row.id.at, _size(row.id)
+        made.odd[i] = row.etag.at != row.etag.end
+        keys = _add_point_keys(made, mail, emails, row.emails, row.own_emails, KEY_EMAIL, keys)
+        keys = _add_point_keys(made, call, phones, row.phones, row.own_phones, KEY_PHONE, keys)
+        if row.identities:
+            keys = _add_identities(made, row, keys, &identities)
+        made.key_ends[i + 1] = _distinct(made, made.key_ends[i], keys)
+        keys = made.key_ends[i + 1]
+        awaited = _add_awaited(made, mail, emails, row.emails, waits, awaited)
+        made.awaited_ends[i + 1] = awaited
+        emails += row.emails
+        phones += row.phones
+    return 0
+
+
+cdef Py_ssize_t _add_point_keys(
+    Prepared made,
+    const _Columns* points,
+    Py_ssize_t first,
+    Py_ssize_t count,
+    Py_ssize_t own,
+    uint8_t kind,
+    Py_ssize_t keys,
+) noexcept nogil:
+    """Add the keys of a row's e-mails or phones: normal forms, and match keys that differ."""
+    cdef Py_ssize_t i
+    cdef const _Found* found
+    cdef _Span shared
+    cdef uint8_t asked
+    for i in range(first, first + count):
+        found = &points.found[i]
+        if found.normal.at == found.normal.end:
+            continue
+        asked = 0
+        if i < first + own:
+            asked = BY_EMAIL if kind == KEY_EMAIL else BY_PHONE
+            if found.is_mobile:
+                asked |= BY_MOBILE
+        keys = _add_key(made, kind, found.normal, asked, keys)
+        shared = _at(points.keys, points.key_ends, i)
+        if not _same(shared, found.normal):
+            keys = _add_key(made, kind + 1, shared, 0, keys)
+    return keys
+
+
+cdef inline Py_ssize_t _add_key(
+    Prepared made, uint8_t kind, _Span text, uint8_t asked, Py_ssize_t keys
+) noexcept nogil:
+    made.keys[keys].kind, made.keys[keys].asked = kind, asked
+    made.keys[keys].text.at, made.keys[keys].text.size = text.at, _size(text)
+    return keys + 1
+
+
+cdef Py_ssize_t _add_identities(
+    Prepared made, const _Row* row, Py_ssize_t keys, char** to
+) noexcept nogil:
+    """Add the keys of a row's identities: type, NUL, value."""
+    cdef _Cursor cursor = _cursor(_part(row.edges, SECTION_IDENTITIES), 0)
+    cdef _Cursor inner
+    cdef _Field field, type, value
+    cdef _Span text
+    while _entry(&cursor, &field):
+        if field.number != IDENTITIES:
+            break
+        inner = _cursor(field.body, 0)
+        if not _entry(&inner, &type) or not _entry(&inner, &value):
+            continue
+        text.at = <Bytes>to[0]
+        memcpy(to[0], type.body.at, _size(type.body))
+        to[0] += _size(type.body)
+        to[0][0] = 0
+        memcpy(to[0] + 1, value.body.at, _size(value.body))
+        to[0] += 1 + _size(value.body)
+        text.end = <Bytes>to[0]
+        keys = _add_key(made, KEY_OTHER, text, BY_IDENTITY, keys)
+    return keys
+
+
+cdef Py_ssize_t _distinct(Prepared made, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """Leave of equal keys the first, which is asked for as all are; return the new end."""
+    cdef Py_ssize_t i, j, kept = first
+    cdef Key* one
+    for i in range(first, end):
+        one = &made.keys[i]
+        for j in range(first, kept):
+            if (
+                made.keys[j].kind == one.kind
+                and made.keys[j].text.size == one.text.size
+                and memcmp(made.keys[j].text.at, one.text.at, one.text.size) == 0
+            ):
+                made.keys[j].asked |= one.asked
+                break
+        else:
+            made.keys[kept] = one[0]
+            kept += 1
+    return kept
+
+
+cdef Py_ssize_t _add_awaited(
+    Prepared made,
+    const _Columns* mail,
+    Py_ssize_t first,
+    Py_ssize_t count,
+    const char* waits,
+    Py_ssize_t awaited,
+) noexcept nogil:
+    """Add the domains of e-mails whose finding waits for the DNS."""
+    cdef Py_ssize_t i
+    cdef _Span normal
+    cdef Bytes at
+    for i in range(first, first + count):
+        normal = mail.found[i].normal
+        if not waits[mail.findings[i]] or normal.at == normal.end:
+            continue
+        at = normal.end
+        while at > normal.at and (at - 1)[0] != 0x40:
+            at -= 1
+        made.awaited[awaited].at, made.awaited[awaited].size = at, normal.end - at
+        awaited += 1
+    return awaited
+
+
+cdef inline _Span _at(const char* texts, const int32_t* offsets, Py_ssize_t index) noexcept nogil:
+    """Return a text of a column."""
+    cdef _Span span
+    span.at, span.end = <Bytes>texts + offsets[index], <Bytes>texts + offsets[index + 1]
+    return span
+
+
 # What is compared of stored customers.
 
 cdef struct _Compared:
@@ -1439,6 +2000,7 @@ cdef struct _Compared:
     int line_count, email_count, phone_count
     int kind
     bint has_address, is_primary  # of the address taken
+    bint is_broken
     uint32_t birth
     uint8_t gender
 
@@ -1597,40 +2159,66 @@ cdef class Columns:
         """Read encoded customers: a sequence of `bytes`."""
         cdef list owner = list(records)
         cdef Py_ssize_t row
-        cdef int i, emails = 0, phones = 0
-        cdef _Compared* every
-        cdef uint32_t* births
-        cdef uint8_t* genders
-        self.count = len(owner)
-        self.broken = []
-        self.births, self.genders = bytearray(4 * self.count), bytearray(self.count)
-        every = <_Compared*>PyMem_Realloc(NULL, max(self.count, 1) * sizeof(_Compared))
-        if every == NULL:
+        cdef _Span* spans = <_Span*>malloc(max(len(owner), 1) * sizeof(_Span))
+        if spans == NULL:
             raise MemoryError
         try:
-            births = <uint32_t*>PyByteArray_AS_STRING(self.births)
-            genders = <uint8_t*>PyByteArray_AS_STRING(self.genders)
-            for row in range(self.count):
-                if not _compared(_whole_span(owner[row]), &every[row]):
-                    memset(&every[row], 0, sizeof(_Compared))
+            for row in range(len(owner)):
+                spans[row] = _whole_span(owner[row])
+            self._fill(owner, spans, len(owner))
+        finally:
+            free(spans)
+
+    cdef int _fill(self, owner, const _Span* records, Py_ssize_t count) except -1:
+        """Read records, which `owner` keeps alive."""
+        cdef _Compared* every = <_Compared*>calloc(max(count, 1), sizeof(_Compared))
+        cdef Py_ssize_t row
+        cdef int i, emails = 0, phones = 0
+        cdef uint32_t* births
+        cdef uint8_t* genders
+        if every == NULL:
+            raise MemoryError
+        self.count = count
+        self.broken = []
+        self.births, self.genders = bytearray(4 * count), bytearray(count)
+        births = <uint32_t*>PyByteArray_AS_STRING(self.births)
+        genders = <uint8_t*>PyByteArray_AS_STRING(self.genders)
+        try:
+            if count <= FEW:
+                self._compare(records, every, births, genders)
+            else:
+                with nogil:
+                    self._compare(records, every, births, genders)
+            for row in range(count):
+                if every[row].is_broken:
                     self.broken.append(row)
-                if every[row].kind == KIND_COMPANY:
-                    memset(&every[row].first, 0, 3 * sizeof(_Span))
-                    every[row].birth = every[row].gender = 0
-                births[row], genders[row] = every[row].birth, every[row].gender
                 emails = max(emails, every[row].email_count)
                 phones = max(phones, every[row].phone_count)
-            self.first = _texts(owner, every, self.count, &every.first)
-            self.middle = _texts(owner, every, self.count, &every.middle)
-            self.last = _texts(owner, every, self.count, &every.last)
-            self.company = _texts(owner, every, self.count, &every.company)
-            self.city = _texts(owner, every, self.count, &every.city)
-            self.postcode = _texts(owner, every, self.count, &every.postcode)
-            self.street = _streets(owner, every, self.count)
-            self.emails = [_texts(owner, every, self.count, &every.emails[i]) for i in range(emails)]
-            self.phones = [_texts(owner, every, self.count, &every.phones[i]) for i in range(phones)]
+            self.first = _texts(owner, every, count, &every.first)
+            self.middle = _texts(owner, every, count, &every.middle)
+            self.last = _texts(owner, every, count, &every.last)
+            self.company = _texts(owner, every, count, &every.company)
+            self.city = _texts(owner, every, count, &every.city)
+            self.postcode = _texts(owner, every, count, &every.postcode)
+            self.street = _streets(owner, every, count)
+            self.emails = [_texts(owner, every, count, &every.emails[i]) for i in range(emails)]
+            self.phones = [_texts(owner, every, count, &every.phones[i]) for i in range(phones)]
         finally:
-            PyMem_Free(every)
+            free(every)
+        return 0
+
+    cdef void _compare(
+        self, const _Span* records, _Compared* every, uint32_t* births, uint8_t* genders
+    ) noexcept nogil:
+        cdef Py_ssize_t row
+        for row in range(self.count):
+            if not _compared(records[row], &every[row]):
+                memset(&every[row], 0, sizeof(_Compared))
+                every[row].is_broken = True
+            if every[row].kind == KIND_COMPANY:
+                memset(&every[row].first, 0, 3 * sizeof(_Span))
+                every[row].birth = every[row].gender = 0
+            births[row], genders[row] = every[row].birth, every[row].gender
 
 
 cdef _Span _whole_span(bytes record) except *:
@@ -1640,7 +2228,7 @@ cdef _Span _whole_span(bytes record) except *:
     return span
 
 
-cdef Texts _texts(list owner, const _Compared* every, Py_ssize_t count, const _Span* first):
+cdef Texts _texts(owner, const _Compared* every, Py_ssize_t count, const _Span* first):
     """Return a column: the span that stands where `first` does in the first of `every`."""
     cdef Texts made = Texts()
     cdef Py_ssize_t row
@@ -1653,7 +2241,7 @@ cdef Texts _texts(list owner, const _Compared* every, Py_ssize_t count, const _S
     return made
 
 
-cdef Texts _streets(list owner, const _Compared* every, Py_ssize_t count):
+cdef Texts _streets(owner, const _Compared* every, Py_ssize_t count):
     """Return the lines of the addresses, a blank between two."""
     cdef Texts made = _texts(owner, every, count, &every.lines[0])
     cdef Py_ssize_t row

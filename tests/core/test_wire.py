@@ -227,7 +227,7 @@ def test_one_result_per_point(count: int) -> None:
     (card,) = walk(framed([row]), limits(), Extra())
     assert isinstance(card, Card)
     assert isinstance(card.draft, Draft)
-    with pytest.raises(ValueError, match="results than contact points"):
+    with pytest.raises(ValueError, match="one result for each contact point"):
         card.draft.seal(check(card.points, 1) * count, encode)
 
 
