@@ -8,7 +8,7 @@ term frequencies of Splink and of Winkler (2000) before it.
 """
 
 from libc.math cimport log2
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -165,10 +165,21 @@ cdef struct _Text:
     int size
 
 
-cdef inline _Text _text(Column column, Py_ssize_t row) noexcept nogil:
+cdef struct _Texts:  # of a column
+    const char* bytes
+    const int32_t* offsets
+
+
+cdef inline _Texts _texts(Column column) noexcept:
+    cdef _Texts texts
+    texts.bytes, texts.offsets = column._bytes, column._offsets
+    return texts
+
+
+cdef inline _Text _text(_Texts column, Py_ssize_t row) noexcept nogil:
     cdef _Text text
-    text.start = column._bytes + column._offsets[row]
-    text.size = column._offsets[row + 1] - column._offsets[row]
+    text.start = column.bytes + column.offsets[row]
+    text.size = column.offsets[row + 1] - column.offsets[row]
     return text
 
 
@@ -217,6 +228,18 @@ cdef struct _Row:
     uint32_t birth
     uint8_t gender, script
 
+cdef enum:
+    PLACES = 4
+
+cdef struct _Columns:
+    _Texts[2 * POINTS + EXTRAS] points
+    _Texts[PLACES] places
+    _Texts names
+    const NameRecord* records
+    const uint32_t* births
+    const uint8_t* genders
+    const uint8_t* scripts  # NULL: not known
+
 
 def pack(
     Packed packed not None,
@@ -238,14 +261,16 @@ def pack(
     the names as they were written (`scripts_of`), where that is known. Raises ValueError where
     columns differ in length or are too many.
     """
-    cdef Py_ssize_t count = names.count, row
+    cdef Py_ssize_t count = names.count
     cdef int i
     cdef _Row one
+    cdef _Columns of
     cdef list points = [*emails, *phones, *extras]
-    cdef Column street, city, postcode, company, column
-    street, city, postcode, company = places
+    cdef Column column
     if len(emails) > POINTS or len(phones) > POINTS or len(extras) > EXTRAS:
         raise ValueError("too many columns")
+    if len(places) != PLACES:
+        raise ValueError("the places are street, city, postcode and company")
     if scripts is not None and scripts.shape[0] != count:
         raise ValueError("columns differ in length")
     if births.shape[0] != count or genders.shape[0] != count or len(are_texts) != len(extras):
@@ -255,21 +280,43 @@ def pack(
             raise ValueError("columns differ in length")
     one.email_count, one.phone_count, one.extra_count = len(emails), len(phones), len(extras)
     one.is_text = <const uint8_t*><const char*>are_texts
+    for i in range(len(points)):
+        of.points[i] = _texts(points[i])
+    for i in range(PLACES):
+        of.places[i] = _texts(places[i])
+    of.names = _texts(names.given)
+    of.records = names.records
+    of.births = &births[0] if count else NULL
+    of.genders = &genders[0] if count else NULL
+    of.scripts = &scripts[0] if count and scripts is not None else NULL
     packed._reserve(256 * count, count)
+    if count <= FEW:
+        _pack_rows(&one, &of, count, packed)
+    else:
+        with nogil:
+            _pack_rows(&one, &of, count, packed)
+
+
+cdef int _pack_rows(
+    _Row* one, const _Columns* of, Py_ssize_t count, Packed packed
+) except -1 nogil:
+    cdef Py_ssize_t row
+    cdef int i
     for row in range(count):
         for i in range(one.email_count):
-            one.emails[i] = _text(<Column>points[i], row)
+            one.emails[i] = _text(of.points[i], row)
         for i in range(one.phone_count):
-            one.phones[i] = _text(<Column>points[one.email_count + i], row)
+            one.phones[i] = _text(of.points[one.email_count + i], row)
         for i in range(one.extra_count):
-            one.extras[i] = _text(<Column>points[one.email_count + one.phone_count + i], row)
-        one.names = _text(names.given, row)
-        one.street, one.city = _text(street, row), _text(city, row)
-        one.postcode, one.company = _text(postcode, row), _text(company, row)
-        one.record = &names.records[row]
-        one.birth, one.gender = births[row], genders[row]
-        one.script = SCRIPT_OTHER if scripts is None else scripts[row]
-        _pack_row(&one, packed)
+            one.extras[i] = _text(of.points[one.email_count + one.phone_count + i], row)
+        one.names = _text(of.names, row)
+        one.street, one.city = _text(of.places[0], row), _text(of.places[1], row)
+        one.postcode, one.company = _text(of.places[2], row), _text(of.places[3], row)
+        one.record = &of.records[row]
+        one.birth, one.gender = of.births[row], of.genders[row]
+        one.script = of.scripts[row] if of.scripts else SCRIPT_OTHER
+        _pack_row(one, packed)
+    return 0
 
 
 def keys_for_people(Column keys not None, Column normals not None):
@@ -286,7 +333,7 @@ def keys_for_people(Column keys not None, Column normals not None):
     cdef const char* sign
     cdef int local
     for row in range(keys.count):
-        key, normal = _text(keys, row), _text(normals, row)
+        key, normal = _text(_texts(keys), row), _text(_texts(normals), row)
         sign = <const char*>memchr(key.start, b"@", key.size)
         local = sign - key.start if sign != NULL else key.size
         if local < normal.size and normal.start[local] == b"-" and (
@@ -319,7 +366,7 @@ cdef void _find_scripts(Texts names, uint8_t[::1] scripts) noexcept nogil:
                 break
 
 
-cdef int _pack_row(const _Row* row, Packed packed) except -1:
+cdef int _pack_row(const _Row* row, Packed packed) except -1 nogil:
     cdef char* to = packed._reserve(MOST_BYTES, 1)
     cdef Features* one = <Features*>to
     cdef NameRecord name = row.record[0]

@@ -78,56 +78,75 @@ def block_keys(bytes features not None):
     The second key splits a block that has too many; 0 where the record has no such value. Raises
     ValueError where these are no features of this release.
     """
-    cdef const Features* one = check(features)
+    cdef uint64_t[KEYS_LIMIT][2] keys
+    cdef int count = keys_of(check(features), keys)
+    cdef int i
+    return [
+        (PyBytes_FromStringAndSize(<const char*>&keys[i][0], KEY_BYTES), keys[i][1])
+        for i in range(count)
+    ]
+
+
+cdef int keys_of(const Features* one, uint64_t[2]* keys) noexcept nogil:
+    """Write a record's blocking keys with their second keys, at most KEYS_LIMIT; return how many."""
     cdef _Name name
     cdef uint64_t birth = one.birth, year = birth >> 9, place = one.place_hash
     cdef uint64_t region, post, city, company
     cdef const Email* emails = emails_of(one)
     cdef const Phone* phones = phones_of(one)
-    cdef int i
-    cdef list keys = []
+    cdef int i, count = 0
     _read_name(one, &name)
     post = hash_of(text_of(one, one.postcode), one.postcode.size)
     city = hash_of(text_of(one, one.city), one.city.size)
     region = place
     if one.postcode.size >= REGION_BYTES:
         region = hash_of(text_of(one, one.postcode), REGION_BYTES)
-    _add(keys, BIRTH_LAST, birth, name.last, name.first)
-    _add(keys, BIRTH_FIRST, birth, name.first, place)
+    count = _add(keys, count, BIRTH_LAST, birth, name.last, name.first)
+    count = _add(keys, count, BIRTH_FIRST, birth, name.first, place)
     if birth & DAY:
-        _add(keys, BIRTH, birth, 1, place)
-    _add(keys, NAMES_REGION, _either_order(name.first, name.last), region, birth)
-    _add(keys, NAME, name.exact, 1, birth if birth else place)
-    _add(keys, LAST_YEAR, mixed(name.last, name.initial) if name.last else 0, year, birth)
-    _add(keys, LAST_POSTCODE, name.last, post, name.first)
-    _add(keys, LAST_CITY, name.last, city, name.first)
-    _add(keys, FIRST_CITY, name.first, city, birth)
+        count = _add(keys, count, BIRTH, birth, 1, place)
+    count = _add(keys, count, NAMES_REGION, _either_order(name.first, name.last), region, birth)
+    count = _add(keys, count, NAME, name.exact, 1, birth if birth else place)
+    count = _add(
+        keys, count, LAST_YEAR, mixed(name.last, name.initial) if name.last else 0, year, birth
+    )
+    count = _add(keys, count, LAST_POSTCODE, name.last, post, name.first)
+    count = _add(keys, count, LAST_CITY, name.last, city, name.first)
+    count = _add(keys, count, FIRST_CITY, name.first, city, birth)
     if one.emails:
-        _add(keys, LOCAL, emails[0].local, 1, name.last)
+        count = _add(keys, count, LOCAL, emails[0].local, 1, name.last)
     for i in range(one.phones):
-        _add(keys, PHONE, 1 + phones[i].digits % PHONE_TAIL, name.last, name.first)
-    _add(keys, STREET, one.street_hash, 1, place)
+        count = _add(
+            keys, count, PHONE, 1 + phones[i].digits % PHONE_TAIL, name.last, name.first
+        )
+    count = _add(keys, count, STREET, one.street_hash, 1, place)
     company = hash_of(text_of(one, one.company), one.company.size)
     if name.first or name.last:
-        _add(keys, COMPANY, company, 2, name.last)  # not with the company itself
-    elif company:
-        _add(keys, COMPANY, company, 1, place)
-        _add(
-            keys, COMPANY_WORD, longest_word(text_of(one, one.company), one.company.size), region,
-            one.street_hash,
+        return _add(keys, count, COMPANY, company, 2, name.last)  # not with the company itself
+    if company:
+        count = _add(keys, count, COMPANY, company, 1, place)
+        count = _add(
+            keys, count, COMPANY_WORD,
+            longest_word(text_of(one, one.company), one.company.size), region, one.street_hash,
         )
-    return keys
+    return count
 
 
-cdef int _add(list keys, uint64_t kind, uint64_t one, uint64_t other, uint64_t second) except -1:
+cdef int _add(
+    uint64_t[2]* keys, int count, uint64_t kind, uint64_t one, uint64_t other, uint64_t second
+) noexcept nogil:
+    """Add a key, the same once; return how many there are."""
     cdef uint64_t key
-    if one and other:
-        key = mixed(mixed(one, other), kind)
-        second = mixed(second, kind) & SECOND_MASK if second else 0
-        entry = (PyBytes_FromStringAndSize(<const char*>&key, KEY_BYTES), second)
-        if entry not in keys:
-            keys.append(entry)
-    return 0
+    cdef int i
+    if not one or not other:
+        return count
+    key = mixed(mixed(one, other), kind)
+    second = mixed(second, kind) & SECOND_MASK if second else 0
+    for i in range(count):
+        if keys[i][0] == key and keys[i][1] == second:
+            return count
+    keys[count][0], keys[count][1] = key, second
+    return count + 1
 
 
 def is_company(bytes features not None):

@@ -97,6 +97,35 @@ cdef class Texts:
             raise IndexError(index)
         return PyUnicode_DecodeUTF8(self.starts[index], self.sizes[index], "surrogatepass")
 
+    def without(self, bytes signs not None):
+        """Return the texts without some ASCII characters."""
+        cdef Column kept = Column(self.count, 16 * self.count)
+        cdef Texts made = Texts()
+        cdef bint[256] is_sign
+        cdef Py_ssize_t i
+        for i in range(256):
+            is_sign[i] = i in signs
+        for i in range(self.count):
+            _copy_without(self.starts[i], self.sizes[i], is_sign, kept)
+        made._owner = kept
+        made._make_room(self.count)
+        for i in range(self.count):
+            made.starts[i] = kept._bytes + kept._offsets[i]
+            made.sizes[i] = kept._offsets[i + 1] - kept._offsets[i]
+        return made
+
+
+cdef int _copy_without(
+    const char* text, int32_t size, const bint* is_sign, Column to
+) except -1 nogil:
+    cdef char* at = to.reserve(size)
+    cdef int32_t i, kept = 0
+    for i in range(size):
+        if not is_sign[<unsigned char>text[i]]:
+            at[kept] = text[i]
+            kept += 1
+    return to.commit(kept)
+
 
 cdef class Column:
     """A growing column of texts. Its bytes are at most 2 GiB: `OverflowError` beyond."""

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """What a batch's ordinary rows came to, for those who store them."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from service.core._features cimport Packed
 
@@ -18,6 +18,10 @@ cdef enum:  # ways to match that ask for a key, a bit each: 1 << `identity.regis
     BY_MOBILE = 8
     BY_PHONE = 16
     BY_EMAIL = 32
+
+
+cdef enum:
+    STAMP_BYTES = 64  # beside body, id and times
 
 
 cdef struct Text:
@@ -45,3 +49,8 @@ cdef class Prepared:
     cdef int64_t* awaited_ends  # count + 1
     cdef char* _identities  # texts of keys
     cdef object _kept  # alive: what keys point into
+
+
+cdef Py_ssize_t stamp(
+    unsigned char* to, Text body, Text id, uint64_t sequence, Text times
+) noexcept nogil

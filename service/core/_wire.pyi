@@ -1,8 +1,11 @@
 """Types of the compiled `_wire`."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import final
+from typing import Any, final
 
+from service.core._emails import Emails
+from service.core._features import Packed
+from service.core._phones import Phones
 from service.core._text import Texts
 from service.core.model import Card, Checked, Finding, Sealed
 
@@ -45,6 +48,71 @@ class Draft:
 
         `encode_finding` gives the encoded message of a `Finding`.
         """
+
+@final
+class Batch:
+    """An encoded batch: its ordinary rows, and the places and bytes of the others.
+
+    `emails` and `phones` have the contact points of the ordinary rows as columns, those of a row
+    together, its own before its contacts'; `regions` the country of each phone, None where no row
+    has any. Raises `ValueError` where the framing of the rows is broken.
+    """
+
+    count: int  # of all rows
+    ordinary: int
+    others: list[tuple[int, bytes]]
+    emails: Texts
+    phones: Texts
+    regions: Texts | None
+
+    def __init__(self, batch: bytes, limits: Limits, extra: Extra) -> None: ...
+    def places(self) -> list[int]:
+        """Return where in the batch each ordinary row is."""
+
+    def card(self, index: int) -> Card:
+        """Return the card of an ordinary row, for one who decides about it alone."""
+
+@final
+class Prepared:
+    """The bodies of a batch's ordinary rows, and what the index keeps of them."""
+
+    count: int
+    batch: Batch
+    features: Packed
+
+    def __init__(
+        self,
+        batch: Batch,
+        emails: Emails,
+        phones: Phones,
+        findings: list[bytes],
+        email_findings: Any,
+        phone_findings: Any,
+        awaited: bytes,
+        region_names: tuple[bytes, ...],
+    ) -> None:
+        """Write the bodies.
+
+        `emails` and `phones` are what the parsers found of the batch's columns, `findings` the
+        encoded ones, of which `email_findings` and `phone_findings` (int32) have the place for
+        each point; `awaited` says by a byte for each finding whether it waits for the DNS.
+        `region_names` are those that `phones.regions()` counts.
+        """
+
+    def body(self, index: int) -> bytes:
+        """Return the body of a row."""
+
+    def assumed(self, index: int) -> tuple[str, ...]:
+        """Return the fields that a row does not have and its body has."""
+
+    def numbered(self, index: int) -> tuple[int, ...]:
+        """Return the contacts of a row whose ids are the server's: all."""
+
+    def columns(self) -> Columns:
+        """Return what is compared of the rows."""
+
+    def compare_by(self, features: Packed) -> None:
+        """Take the packed features of the rows, made of `columns`."""
 
 @final
 class Columns:

@@ -1983,6 +1983,33 @@ cdef Py_ssize_t _add_awaited(
     return awaited
 
 
+cdef Py_ssize_t stamp(
+    unsigned char* to, Text body, Text id, uint64_t sequence, Text times
+) noexcept nogil:
+    """Write a record as `Codec.stamp` does; return its size.
+
+    There is room for body, id, `times` (the encoded times of the record) and STAMP_BYTES.
+    """
+    cdef _Out out
+    cdef _Span span
+    cdef unsigned char[16] digits
+    out.start, out.size, out.capacity = to, 0, 0
+    span.at, span.end = body.at, body.at + body.size
+    _put(&out, span)
+    span.at, span.end = id.at, id.at + id.size
+    _put_field(&out, ID, span)
+    span.end = <Bytes>digits + 16
+    span.at = span.end
+    while sequence:
+        span.at -= 1
+        (<unsigned char*>span.at)[0] = b"0123456789abcdef"[sequence & 15]
+        sequence >>= 4
+    _put_field(&out, ETAG, span)
+    span.at, span.end = times.at, times.at + times.size
+    _put(&out, span)
+    return out.size
+
+
 cdef inline _Span _at(const char* texts, const int32_t* offsets, Py_ssize_t index) noexcept nogil:
     """Return a text of a column."""
     cdef _Span span

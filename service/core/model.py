@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from service.core._wire import Batch, Prepared
+    from service.core.prepare import Judged
 
 
 class Channel(IntEnum):
@@ -232,6 +236,15 @@ class Codec(Protocol):
 
         Consumes the drafts. The same normal form, identity or tag is kept once.
         """
+
+    def prepare(self, batch: Batch, judged: Judged) -> Prepared:
+        """Do as `seal` with the ordinary rows of a batch, in columns; for a thread of its own."""
+
+    def sealed(self, prepared: Prepared, index: int) -> Sealed:
+        """Return one of these rows as `seal` would have."""
+
+    def times(self, created_us: int, updated_us: int) -> bytes:
+        """Return the times of a record, encoded: the end of what `stamp` adds."""
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Return the record: `body` with the fields that only the writer knows."""

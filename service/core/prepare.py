@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from service.core import _features, _names, _phones, _probe
-from service.core._emails import EMAIL_RULES_VERSION, EmailParser, email_key
-from service.core._phones import PHONE_RULES_VERSION, phone_key, region_id, region_ids
+from service.core._emails import EMAIL_RULES_VERSION, EmailParser, Emails, email_key
+from service.core._features import Packed
+from service.core._phones import PHONE_RULES_VERSION, Phones, phone_key, region_id, region_ids
 from service.core._text import Column, Texts
 from service.core._wire import Columns
-from service.core.model import Channel, PhoneForm
+from service.core.model import Channel, Finding, PhoneForm
 from service.errors import InvalidArgument
 
 #: Of all that is made of records and kept: what other rules made would not be found.
@@ -24,7 +28,7 @@ MATCH_RULES_VERSION: Final = (
     f"{_names.LAYOUT}, features {_features.VERSION}, blocks {_probe.KEYS_VERSION}"
 )
 _EMAILS: Final = EmailParser(frozenset())
-_POSTCODE_SIGNS: Final = dict.fromkeys(map(ord, " -\t"))  # by which people part them
+_POSTCODE_SIGNS: Final = b" -\t"  # by which people part them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,19 @@ class PhoneDisplay:
     time_zones: tuple[str, ...]
 
 
+class Judged(NamedTuple):
+    """What a check found of a batch's contact points, in columns.
+
+    `findings` are the distinct ones, of which the others have the place for each e-mail and phone.
+    """
+
+    emails: Emails
+    phones: Phones
+    findings: list[Finding]
+    email_findings: npt.NDArray[np.int32]
+    phone_findings: npt.NDArray[np.int32]
+
+
 def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) -> list[PhoneForm]:
     """Return the form of each number, in order.
 
@@ -45,8 +62,14 @@ def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) 
     """
     if len(regions) != len(values):
         raise ValueError("as many regions as values")
-    own = region_ids(Texts.of(regions)) if any(regions) else None
-    return _phones.parse(Texts.of(values), own, region_id(default)).forms()
+    own = Texts.of(regions) if any(regions) else None
+    return parse_phones(Texts.of(values), own, default).forms()
+
+
+def parse_phones(values: Texts, regions: Texts | None, default: str) -> Phones:
+    """Do as `prepare_phones` with columns; `regions` is None where all are `default`."""
+    own = region_ids(regions) if regions is not None else None
+    return _phones.parse(values, own, region_id(default))
 
 
 def phone_display(e164: str, extension: str = "") -> PhoneDisplay:
@@ -69,10 +92,18 @@ def match_key(channel: Channel, normal: str) -> str:
 def features(records: Sequence[bytes]) -> list[bytes]:
     """Return what is compared of encoded customers, packed; b"" for what is no customer."""
     columns = Columns(records)
-    packed, scripts = _features.Packed(), bytearray(columns.count)
+    packed = pack(columns)
+    made = [packed[row] for row in range(columns.count)]
+    for row in columns.broken:
+        made[row] = b""
+    return made
+
+
+def pack(columns: Columns) -> Packed:
+    """Return what is compared of customers, packed."""
+    packed, scripts = Packed(), bytearray(columns.count)
     for names in (columns.first, columns.last):
         _features.scripts_of(names, scripts)
-    postcodes = [_postcode(columns.postcode, row) for row in range(columns.count)]
     _features.pack(
         packed,
         _names.split_names(columns.first, columns.middle, columns.last),
@@ -81,25 +112,14 @@ def features(records: Sequence[bytes]) -> list[bytes]:
         [_email_keys(normals) for normals in columns.emails],
         [_phones.parse(normals, None, 0).keys() for normals in columns.phones],
         [_names.fold(columns.street), _names.fold(columns.city),
-         _names.fold(Texts.of(postcodes)), _names.fold(columns.company)],
+         _names.fold(columns.postcode.without(_POSTCODE_SIGNS)), _names.fold(columns.company)],
         [],
         b"",
         scripts,
     )  # fmt: skip
-    made = [packed[row] for row in range(columns.count)]
-    for row in columns.broken:
-        made[row] = b""
-    return made
+    return packed
 
 
 def _email_keys(normals: Texts) -> Column:
     parsed = _EMAILS.parse(normals)
     return _features.keys_for_people(parsed.keys, parsed.normal)
-
-
-def _postcode(column: Texts, row: int) -> str:
-    """Return a postcode without what people part it by; none of a damaged record, no UTF-8."""
-    try:
-        return column[row].translate(_POSTCODE_SIGNS)
-    except UnicodeDecodeError:
-        return ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +30,8 @@ from service.core.model import (
     Reason,
     Sealed,
 )
-from service.core.prepare import features, phone_display
+from service.core._phones import REGIONS
+from service.core.prepare import Judged, features, pack, phone_display
 from service.errors import InvalidArgument, NamesakeError
 from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
@@ -39,6 +40,7 @@ MICROSECONDS = 1_000_000
 DISPLAY_NAME_CHARS = 200  # one line of a list
 FINDINGS_KEPT = 10_000  # encoded: of the domains that are met again, some 2 MB
 
+_REGIONS = tuple(region.encode() for region in REGIONS)
 _FIELDS = tuple(f for f in v1.Customer.DESCRIPTOR.fields if f.name not in OUTPUT_ONLY)
 _WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 _SPECIAL = frozenset(
@@ -138,6 +140,14 @@ def _clear(message: Message, names: Iterable[str]) -> None:
         message.ClearField(name)
 
 
+class Incoming(NamedTuple):
+    """A batch that came in: its ordinary rows together, of each other its card or what it breaks."""
+
+    number: int
+    batch: _wire.Batch
+    others: list[tuple[int, Card | NamesakeError]]  # with their places in the batch
+
+
 class Rows:
     """Reads the batches of one import, adding to each row what is the same for all.
 
@@ -160,23 +170,23 @@ class Rows:
         self._extra = _wire.Extra(**self._words)
         self._limits = _limits(settings)
 
-    def read(self, request: bytes) -> tuple[int, list[Card | NamesakeError]]:
-        """Return an encoded request's batch number, and for each row its card or what it breaks.
+    def read(self, request: bytes) -> Incoming:
+        """Return the rows of an encoded request.
 
         Raises `InvalidArgument` where the request is no batch or has too many rows.
         """
         try:
-            batch = _wire.batch_of(request) or _batch_in(request)
-            number, count = _wire.outline(batch)
+            encoded = _wire.batch_of(request) or _batch_in(request)
+            number, count = _wire.outline(encoded)
             if count > self._settings.batch_limit_rows:
                 limit = self._settings.batch_limit_rows
                 raise InvalidArgument(
                     f"{count} entries, at most {limit} are taken", field="batch.customers"
                 )
-            rows = _wire.walk(batch, self._limits, self._extra)
+            batch = _wire.Batch(encoded, self._limits, self._extra)
         except (ValueError, DecodeError) as error:
             raise InvalidArgument("the request is not a message of this method") from error
-        return number, [row if isinstance(row, Card) else self._other(row) for row in rows]
+        return Incoming(number, batch, [(at, self._other(row)) for at, row in batch.others])
 
     def _other(self, row: bytes) -> Card | NamesakeError:
         try:
@@ -242,6 +252,36 @@ class Records:
                 sealed.append(_seal(card, found, findings))
         compared = features([one.body for one in sealed])
         return [one._replace(features=packed) for one, packed in zip(sealed, compared, strict=True)]
+
+    def prepare(self, batch: _wire.Batch, judged: Judged) -> _wire.Prepared:
+        """Encode the ordinary rows of a batch; see `Codec.prepare`."""
+        prepared = _wire.Prepared(
+            batch,
+            judged.emails,
+            judged.phones,
+            [self._findings.encode(finding) for finding in judged.findings],
+            judged.email_findings,
+            judged.phone_findings,
+            bytes(finding.reason in _AWAITED for finding in judged.findings),
+            _REGIONS,
+        )
+        prepared.compare_by(pack(prepared.columns()))
+        return prepared
+
+    def sealed(self, prepared: _wire.Prepared, index: int) -> Sealed:
+        """Return one row of a batch; see `Codec.sealed`."""
+        body = prepared.body(index)
+        return Sealed(
+            body,
+            self.held(body),
+            prepared.assumed(index),
+            prepared.numbered(index),
+            prepared.features[index],
+        )
+
+    def times(self, created_us: int, updated_us: int) -> bytes:
+        """Return the encoded times of a record: the end of what `stamp` appends."""
+        return _times(created_us, updated_us)
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
         """Append what the writer knows: concatenated encodings merge."""

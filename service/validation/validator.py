@@ -11,7 +11,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from service.core._emails import EmailParser, Emails
+from service.core._phones import Phones
 from service.core._text import Texts
 from service.core.model import (
     VERDICTS,
@@ -24,7 +28,7 @@ from service.core.model import (
     Point,
     Reason,
 )
-from service.core.prepare import prepare_phones
+from service.core.prepare import Judged, parse_phones, prepare_phones
 from service.core.regions import region_fault
 from service.errors import InvalidArgument
 from service.settings import Settings
@@ -43,6 +47,8 @@ _PHONE_SOURCE: Final = f"phonenumbers {version('phonenumbers')}"
 _DNS_SOURCE: Final = "DNS"
 
 _REASONS: Final = {int(reason): reason for reason in Reason}
+_KIND_BITS: Final = 8  # of a reason, and whether the address is a role's
+_REASON_MASK: Final = 0x7F
 _DNS_INVALID: Final = frozenset({Reason.DOMAIN_NOT_FOUND, Reason.NO_MAIL_SERVER, Reason.NULL_MX})
 
 
@@ -94,6 +100,24 @@ class Validator:
             next(checked_emails if point.channel is Channel.EMAIL else checked_phones)
             for point in points
         ]
+
+    async def judge(
+        self,
+        emails: Texts,
+        phones: Texts,
+        regions: Texts | None,
+        *,
+        default_region: str,
+        lookup: Lookup,
+    ) -> Judged:
+        """Do as `check` with columns; `regions` are those of the phones, None for none."""
+        parsed = self._emails.parse(emails)
+        numbers = parse_phones(phones, regions, default_region)
+        verdicts = await self._verdicts(parsed, lookup)
+        findings: list[Finding] = []
+        email_findings = self._judge_emails(parsed, verdicts, lookup, findings)
+        phone_findings = _judge_phones(numbers, self._phone_findings, findings)
+        return Judged(parsed, numbers, findings, email_findings, phone_findings)
 
     async def judge_emails(
         self, values: Sequence[str], lookup: Lookup
@@ -152,6 +176,35 @@ class Validator:
         # A look-up that failed of late settles nothing: the row is to be looked at again.
         return {domain: verdict for domain, verdict in known.items() if verdict.known}
 
+    def _judge_emails(
+        self,
+        emails: Emails,
+        verdicts: dict[str, DomainVerdict],
+        lookup: Lookup,
+        findings: list[Finding],
+    ) -> npt.NDArray[np.int32]:
+        """Add the findings of addresses to `findings`; return the place of each address's."""
+        now, names = now_us(), emails.domains
+        reasons = np.asarray(emails.reason, np.int64)
+        kinds = np.asarray(emails.domain_ids, np.int64) << _KIND_BITS | reasons << 1
+        kinds |= np.asarray(emails.role, np.int64)
+        distinct, inverse = np.unique(kinds, return_inverse=True)
+        places = (inverse + len(findings)).astype(np.int32)
+        for kind in distinct.tolist():
+            number, reason = kind >> _KIND_BITS, _REASONS[kind >> 1 & _REASON_MASK]
+            domain = names[number] if number >= 0 else ""
+            found = self._finding((domain, reason), verdicts.get(domain), lookup, now)
+            findings.append(_of_role(found) if kind & 1 else found)
+        faults: dict[str, int] = {}
+        for index, detail in emails.details.items():
+            if emails.reason[index] != Reason.EMAIL_SYNTAX:
+                continue
+            if detail not in faults:
+                faults[detail] = len(findings)
+                findings.append(_plain(Reason.EMAIL_SYNTAX, now, _SYNTAX_SOURCE, detail))
+            places[index] = faults[detail]
+        return places
+
     def _check_emails(
         self, emails: Emails, verdicts: dict[str, DomainVerdict], lookup: Lookup
     ) -> list[Checked]:
@@ -175,9 +228,7 @@ class Validator:
                 domain = names[number] if number >= 0 else ""
                 verdict = verdicts.get(domain)
                 found = self._finding((domain, _REASONS[reason]), verdict, lookup, now)
-                if is_role:
-                    found = replace(found, flags=(Flag.ROLE_ACCOUNT, *found.flags))
-                shared[kind] = found
+                shared[kind] = found = _of_role(found) if is_role else found
             checked.append(Checked(Channel.EMAIL, normals[index], found))
         return checked
 
@@ -202,6 +253,10 @@ class Validator:
 
 
 # E-mail
+
+
+def _of_role(found: Finding) -> Finding:
+    return replace(found, flags=(Flag.ROLE_ACCOUNT, *found.flags))
 
 
 def _domain_finding(
@@ -286,3 +341,16 @@ def _check_phones(forms: Sequence[PhoneForm], findings: _PhoneFindings) -> list[
         Checked(Channel.PHONE, normal, findings.of(reason, now), region, kind, extension)
         for normal, extension, region, kind, reason in forms
     ]
+
+
+def _judge_phones(
+    numbers: Phones, known: _PhoneFindings, findings: list[Finding]
+) -> npt.NDArray[np.int32]:
+    """Add the findings of numbers to `findings`; return the place of each number's."""
+    now = now_us()
+    # What is no number at all has no reason of its own.
+    reasons = np.frombuffer(numbers.reasons(), np.uint8)
+    distinct, inverse = np.unique(reasons, return_inverse=True)
+    places = (inverse + len(findings)).astype(np.int32)
+    findings += [known.of(_REASONS[one or Reason.PHONE_FORMAT], now) for one in distinct.tolist()]
+    return places
