@@ -31,54 +31,23 @@ NO_OVERWRITE = 0x10
 APPEND = 0x20000
 
 cdef enum:
-    _SET = 15  # MDB_cursor_op, as in lmdb.h
-    _GET_BOTH_RANGE = 3
-    _NEXT_DUP = 9
-    _KEY_EXISTS = -30799
-    _NOT_FOUND = -30798
     _ROW_BYTES = 8
 
 
-cdef struct _Value:
-    size_t size
-    const void* data
-
-
-# Of py-lmdb's objects, what comes before the wrapped pointer.
-cdef struct _Head:
-    Py_ssize_t references
-    void* type
-    void* siblings[2]
-    void* children[2]
-    int valid
-
-
-cdef struct _Transaction:
-    _Head head
-    void* weak
-    void* env
-    void* parent
-    void* api
-    void* wrapped
-    int flags
-    void* database
-    int mutations
-
-
 cdef struct _Database:
-    _Head head
+    Head head
     void* env
     unsigned int wrapped
     unsigned int flags
 
 
-ctypedef int (*_Get)(void*, unsigned int, _Value*, _Value*) noexcept nogil
-ctypedef int (*_Put)(void*, unsigned int, _Value*, _Value*, unsigned int) noexcept nogil
-ctypedef int (*_Delete)(void*, unsigned int, _Value*, _Value*) noexcept nogil
+ctypedef int (*_Get)(void*, unsigned int, Value*, Value*) noexcept nogil
+ctypedef int (*_Put)(void*, unsigned int, Value*, Value*, unsigned int) noexcept nogil
+ctypedef int (*_Delete)(void*, unsigned int, Value*, Value*) noexcept nogil
 ctypedef int (*_OpenCursor)(void*, unsigned int, void**) noexcept nogil
 ctypedef void (*_CloseCursor)(void*) noexcept nogil
-ctypedef int (*_GetAt)(void*, _Value*, _Value*, int) noexcept nogil
-ctypedef int (*_PutAt)(void*, _Value*, _Value*, unsigned int) noexcept nogil
+ctypedef int (*_GetAt)(void*, Value*, Value*, int) noexcept nogil
+ctypedef int (*_PutAt)(void*, Value*, Value*, unsigned int) noexcept nogil
 ctypedef int (*_Count)(void*, size_t*) noexcept nogil
 ctypedef size_t (*_Id)(void*) noexcept nogil
 ctypedef const char* (*_Reason)(int) noexcept nogil
@@ -119,25 +88,25 @@ cdef dict _ERRORS = {
 }
 
 
-cdef object _error(str what, int code):
+cdef object error_of(str what, int code):
     text = what if code == 0 else f"{what}: {_reason(code).decode()}"
     error = _ERRORS.get(code, lmdb.Error)(text)
     error.code = code
     return error
 
 
-cdef inline _Value _value(bytes given):
-    cdef _Value value
+cdef inline Value _value(bytes given):
+    cdef Value value
     value.size = PyBytes_GET_SIZE(given)
     value.data = PyBytes_AS_STRING(given)
     return value
 
 
-cdef inline bytes _copied(const _Value* value):
+cdef inline bytes _copied(const Value* value):
     return PyBytes_FromStringAndSize(<const char*>value.data, value.size)
 
 
-cdef inline uint64_t _number(const _Value* value) noexcept:
+cdef inline uint64_t _number(const Value* value) noexcept:
     """Return what `layout.pack_u64` packed."""
     cdef const unsigned char* at = <const unsigned char*>value.data
     cdef uint64_t number = 0
@@ -147,9 +116,9 @@ cdef inline uint64_t _number(const _Value* value) noexcept:
     return number
 
 
-cdef inline _Value _packed(uint64_t number, unsigned char* to) noexcept:
+cdef inline Value _packed(uint64_t number, unsigned char* to) noexcept:
     """Pack as `layout.pack_u64` does."""
-    cdef _Value value
+    cdef Value value
     cdef int i
     for i in range(_ROW_BYTES):
         to[i] = number >> 8 * (_ROW_BYTES - 1 - i) & 0xFF
@@ -163,20 +132,17 @@ cdef class Calls:
     They raise as py-lmdb does: `lmdb.Error` once the transaction has ended, or for a damaged file.
     """
 
-    cdef object _owner
-    cdef _Transaction* _transaction
-
     def __init__(self, transaction not None):
         if lmdb.__version__ != RELEASE or type(transaction) is not lmdb.Transaction:
             raise StorageFault(f"This release needs lmdb {RELEASE}; {lmdb.__version__} is installed")
         self._owner = transaction
-        self._transaction = <_Transaction*><PyObject*>transaction
+        self._transaction = <Transaction*><PyObject*>transaction
         if _id(self._open()) != transaction.id():
             raise StorageFault(f"lmdb {RELEASE} is not built as this release expects")
 
     cdef void* _open(self) except NULL:
         if not self._transaction.head.valid or self._transaction.wrapped == NULL:
-            raise _error("The transaction has ended", 0)
+            raise error_of("The transaction has ended", 0)
         return self._transaction.wrapped
 
     cdef unsigned int _handle(self, table) except? 0:
@@ -188,38 +154,38 @@ cdef class Calls:
         cdef void* cursor = NULL
         cdef int code = _open_cursor(self._open(), self._handle(table), &cursor)
         if code:
-            raise _error("mdb_cursor_open", code)
+            raise error_of("mdb_cursor_open", code)
         return cursor
 
     def get(self, table, bytes key not None):
         """Return what a key leads to, None for nothing; of several the first."""
-        cdef _Value at = _value(key), found
+        cdef Value at = _value(key), found
         cdef int code = _get(self._open(), self._handle(table), &at, &found)
-        if code == _NOT_FOUND:
+        if code == NOT_FOUND:
             return None
         if code:
-            raise _error("mdb_get", code)
+            raise error_of("mdb_get", code)
         return _copied(&found)
 
     def has(self, table, bytes key not None):
         """Tell whether a key leads to anything."""
-        cdef _Value at = _value(key), found
+        cdef Value at = _value(key), found
         cdef int code = _get(self._open(), self._handle(table), &at, &found)
-        if code not in (0, _NOT_FOUND):
-            raise _error("mdb_get", code)
+        if code not in (0, NOT_FOUND):
+            raise error_of("mdb_get", code)
         return code == 0
 
     def count(self, table, bytes key not None):
         """Return how many values a key leads to, in a table that has several to a key."""
         cdef void* cursor = self._cursor(table)
-        cdef _Value at = _value(key), found
+        cdef Value at = _value(key), found
         cdef size_t count = 0
-        cdef int code = _get_at(cursor, &at, &found, _SET)
+        cdef int code = _get_at(cursor, &at, &found, AT_KEY)
         if code == 0:
             code = _count(cursor, &count)
         _close_cursor(cursor)
-        if code not in (0, _NOT_FOUND):
-            raise _error("mdb_cursor_count", code)
+        if code not in (0, NOT_FOUND):
+            raise error_of("mdb_cursor_count", code)
         return count
 
     def get_all(self, table, keys):
@@ -245,21 +211,21 @@ cdef class Calls:
     cdef bint _rows(
         self, void* cursor, bytes key, uint64_t after, Py_ssize_t limit, list found
     ) except -1:
-        cdef _Value at = _value(key), row
+        cdef Value at = _value(key), row
         cdef unsigned char[_ROW_BYTES] start
         cdef int code
         cdef Py_ssize_t left = limit
         if after:
             row = _packed(after + 1, start)
-            code = _get_at(cursor, &at, &row, _GET_BOTH_RANGE)
+            code = _get_at(cursor, &at, &row, AT_BOTH_OR_AFTER)
         else:
-            code = _get_at(cursor, &at, &row, _SET)
+            code = _get_at(cursor, &at, &row, AT_KEY)
         while code == 0 and left > 0:
             found.append(_number(&row))
             left -= 1
-            code = _get_at(cursor, &at, &row, _NEXT_DUP)
-        if code not in (0, _NOT_FOUND):
-            raise _error("mdb_cursor_get", code)
+            code = _get_at(cursor, &at, &row, NEXT_OF_KEY)
+        if code not in (0, NOT_FOUND):
+            raise error_of("mdb_cursor_get", code)
         return left < limit
 
     def entries(self, table, keys, Py_ssize_t limit):
@@ -280,19 +246,19 @@ cdef class Calls:
     cdef int _entries(
         self, void* cursor, bytes key, uint64_t prefix, Py_ssize_t limit, list found
     ) except -1:
-        cdef _Value at = _value(key), value
+        cdef Value at = _value(key), value
         cdef unsigned char[_ROW_BYTES] start
         cdef size_t count = 0
         cdef uint64_t number
         cdef list numbers = []
-        cdef int code = _get_at(cursor, &at, &value, _SET)
-        if code == _NOT_FOUND:
+        cdef int code = _get_at(cursor, &at, &value, AT_KEY)
+        if code == NOT_FOUND:
             return 0
         if code == 0:
             code = _count(cursor, &count)
         if code == 0 and count > <size_t>limit:
             value = _packed(prefix << 48, start)
-            code = _get_at(cursor, &at, &value, _GET_BOTH_RANGE) if prefix else _NOT_FOUND
+            code = _get_at(cursor, &at, &value, AT_BOTH_OR_AFTER) if prefix else NOT_FOUND
         else:
             prefix = 0
         while code == 0 and len(numbers) < limit:
@@ -300,22 +266,22 @@ cdef class Calls:
             if prefix and number >> 48 != prefix:
                 break
             numbers.append(number)
-            code = _get_at(cursor, &at, &value, _NEXT_DUP)
-        if code not in (0, _NOT_FOUND):
-            raise _error("mdb_cursor_get", code)
+            code = _get_at(cursor, &at, &value, NEXT_OF_KEY)
+        if code not in (0, NOT_FOUND):
+            raise error_of("mdb_cursor_get", code)
         found.append((count, numbers))
         return 0
 
     def put(self, table, bytes key not None, bytes value not None, unsigned int flags=0):
         """Put a pair; return whether that was done: not where `flags` forbid it."""
-        cdef _Value at = _value(key), what = _value(value)
+        cdef Value at = _value(key), what = _value(value)
         return self._is_put(_put(self._open(), self._handle(table), &at, &what, flags))
 
     def put_under(self, table, keys, bytes value not None):
         """Put one value under each of the keys."""
         cdef void* txn = self._open()
         cdef unsigned int handle = self._handle(table)
-        cdef _Value at, what = _value(value)
+        cdef Value at, what = _value(value)
         cdef bytes key
         for key in keys:
             at = _value(key)
@@ -323,10 +289,10 @@ cdef class Calls:
 
     cdef bint _is_put(self, int code) except -1:
         self._transaction.mutations += 1  # cursors of py-lmdb look again
-        if code == _KEY_EXISTS:
+        if code == KEY_EXISTS:
             return False
         if code:
-            raise _error("mdb_put", code)
+            raise error_of("mdb_put", code)
         return True
 
     def put_all(self, table, list pairs not None, unsigned int flags=0):
@@ -334,10 +300,10 @@ cdef class Calls:
         cdef Py_ssize_t count = len(pairs), i, done = 0
         cdef void* cursor
         cdef int code
-        cdef _Value* values
+        cdef Value* values
         if count == 0:
             return 0
-        values = <_Value*>malloc(count * 2 * sizeof(_Value))
+        values = <Value*>malloc(count * 2 * sizeof(Value))
         if values == NULL:
             raise MemoryError
         try:
@@ -357,21 +323,21 @@ cdef class Calls:
 
     def delete(self, table, bytes key not None, bytes value=None):
         """Take away a pair, or all that a key leads to; return whether there was anything."""
-        cdef _Value at = _value(key), what
-        cdef _Value* which = NULL
+        cdef Value at = _value(key), what
+        cdef Value* which = NULL
         cdef int code
         if value is not None:
             what = _value(value)
             which = &what
         code = _delete(self._open(), self._handle(table), &at, which)
         self._transaction.mutations += 1
-        if code not in (0, _NOT_FOUND):
-            raise _error("mdb_del", code)
+        if code not in (0, NOT_FOUND):
+            raise error_of("mdb_del", code)
         return code == 0
 
 
 cdef int _put_pairs(
-    void* cursor, _Value* values, Py_ssize_t count, unsigned int flags, Py_ssize_t* done
+    void* cursor, Value* values, Py_ssize_t count, unsigned int flags, Py_ssize_t* done
 ) noexcept nogil:
     cdef Py_ssize_t i
     cdef int code
@@ -379,6 +345,33 @@ cdef int _put_pairs(
         code = _put_at(cursor, &values[2 * i], &values[2 * i + 1], flags)
         if code == 0:
             done[0] += 1
-        elif code != _KEY_EXISTS:
+        elif code != KEY_EXISTS:
             return code
     return 0
+
+
+# For kernels that make many calls, without objects.
+
+
+cdef int get_value(void* txn, unsigned int table, Value* key, Value* found) noexcept nogil:
+    return _get(txn, table, key, found)
+
+
+cdef int put_value(void* txn, unsigned int table, Value* key, Value* value) noexcept nogil:
+    return _put(txn, table, key, value, 0)
+
+
+cdef int delete_key(void* txn, unsigned int table, Value* key) noexcept nogil:
+    return _delete(txn, table, key, NULL)
+
+
+cdef int open_cursor(void* txn, unsigned int table, void** cursor) noexcept nogil:
+    return _open_cursor(txn, table, cursor)
+
+
+cdef void close_cursor(void* cursor) noexcept nogil:
+    _close_cursor(cursor)
+
+
+cdef int get_at(void* cursor, Value* key, Value* found, int how) noexcept nogil:
+    return _get_at(cursor, key, found, how)

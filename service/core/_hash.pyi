@@ -1,0 +1,3 @@
+"""Types of the compiled `_hash`."""
+
+def hashed(text: bytes, secret: bytes) -> bytes: ...
