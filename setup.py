@@ -48,6 +48,7 @@ COMPILED = [
     "service/identity/registry.py",
     "service/index/_bulk.pyx",
     "service/index/_lmdb.pyx",
+    "service/index/_runs.pyx",
     "service/index/layout.py",
     "service/index/store.py",
     "service/index/writer.py",

@@ -22,6 +22,7 @@ from service.index.layout import (
     Kind,
     MatchKey,
     Remembered,
+    RunKind,
     StoredModel,
     identity_key,
     identity_text,
@@ -29,6 +30,7 @@ from service.index.layout import (
     sharing_keys,
 )
 from service.index.rekey import rekey
+from service.index.runs import SHAPE, Shape
 from service.index.store import (
     Block,
     Clock,
@@ -89,6 +91,8 @@ __all__ = [
     "PutRequest",
     "Reads",
     "Remembered",
+    "RunKind",
+    "Shape",
     "Snapshot",
     "State",
     "Stats",
@@ -135,12 +139,13 @@ class Index:
         settings: Settings,
         match_key: MatchKey,
         clock: Clock = wall_clock_us,
+        shape: Shape = SHAPE,
     ) -> Index:
         """Open the folder, creating it where it is missing; in each worker after it was started.
 
         Once per folder and process. Raises FormatMismatch, StorageFull or StorageFault.
         """
-        store = Store(folder, settings, clock)
+        store = Store(folder, settings, clock, shape)
         return cls(folder, store, Writer(store, settings), match_key)
 
     def follow_rules(self, codec: RecordReader, rules: str) -> int:

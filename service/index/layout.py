@@ -8,9 +8,11 @@ pending entries hold the bare row (8 bytes), which lets LMDB pack duplicates tig
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
@@ -20,8 +22,9 @@ from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, StorageFault
 
-FORMAT_VERSION = 2  # 1 had no features and blocks: they are made when it is opened
-MIGRATED_FORMATS = frozenset({1})
+# 1 had no features and blocks: they are made when it is opened. 2 had no sorted runs.
+FORMAT_VERSION = 3
+MIGRATED_FORMATS = frozenset({1, 2})
 KEY_LIMIT_BYTES = 511  # LMDB 0.9, MDB_MAXKEYSIZE: a compile-time constant
 TEXT_LIMIT_CHARS = 0xFFFF // 4  # actor and reason carry a u16 length; UTF-8 takes up to 4 bytes
 ROW_MAX = (1 << 64) - 1
@@ -34,6 +37,8 @@ TABLES: dict[str, bool] = {
     "features": False,
     "identities": True,
     "blocks": True,
+    "runs": False,
+    "retired": False,
     "redirects": False,
     "distinct": False,
     "changes": False,
@@ -49,11 +54,13 @@ MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hol
 META_FORMAT = b"format"
 META_COUNTERS = b"counters"
 META_MATCH_RULES = b"match_rules"
+META_HASH_SECRET = b"hash_secret"
 
 MODEL_KEY = b"model"
 FREQUENCIES_KEY = b"frequencies"
 
 MatchKey = Callable[[Channel, str], str]
+Buffer = bytes | bytearray | memoryview
 
 
 class ChangeKind(IntEnum):
@@ -82,6 +89,17 @@ _PREFIX = {kind: bytes([kind]) for kind in Kind}
 _HASHED = {kind: bytes([kind | 0x80]) for kind in Kind}
 #: First bytes of the keys that follow the match-key rules, plain and hashed.
 MATCH_PREFIXES = tuple(first[kind] for kind in MATCH.values() for first in (_PREFIX, _HASHED))
+
+
+class RunKind(IntEnum):
+    """Which entries a sorted run has; first byte of its keys. The high bit marks a filter."""
+
+    IDENTITIES = 1
+    BLOCKS = 2
+
+
+#: Where the manifest of each kind is, in `meta`.
+META_RUNS = {RunKind.IDENTITIES: b"runs_identities", RunKind.BLOCKS: b"runs_blocks"}
 
 
 class Entries(NamedTuple):
@@ -158,15 +176,52 @@ class StoredModel:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A sorted run: 2^`bits` chunks, in 2^`group_bits` groups with a filter of `lines` each."""
+
+    number: int
+    bits: int
+    group_bits: int
+    lines: int
+    entries: int  # those that count, retired ones included
+    into: int = 0  # the run that it is merged into; 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A merge under way: the groups below `done` are in the output, the others in the inputs."""
+
+    output: int
+    done: int = 0
+    credit: int = 0  # entries that may be merged before the next is due
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The sorted runs of one kind."""
+
+    next_number: int = 1
+    retired: int = 0  # marks, each of an entry of a run
+    runs: tuple[Run, ...] = ()
+    merges: tuple[Merge, ...] = ()
+
+
 # Keys
 
 _U64 = Struct(">Q")
 _GROUP_KEY = Struct(">QI")
 _U64_PAIR = Struct(">QQ")
+_RUN_KEY = Struct(">BQI")
+_RETIRED_KEY = Struct(">BQQ")
 pack_u64 = _U64.pack
 pack_history_key = _U64_PAIR.pack  # (row, sequence)
 pack_row_pair = _U64_PAIR.pack
 pack_group_key = _GROUP_KEY.pack  # (scan, rank)
+pack_run_key = _RUN_KEY.pack  # (kind, run, chunk), or (kind | RUN_FILTER, run, group)
+pack_retired = _RETIRED_KEY.pack  # (kind, first, tail): an entry of a run that counts no more
+RUN_FILTER = 0x80
+RUN_BITS_MAX = 32  # a chunk's number has so many
 
 
 def unpack_u64(stored: bytes) -> int:
@@ -184,6 +239,12 @@ def unpack_group_key(key: bytes) -> tuple[int, int]:
     """Return (scan, rank)."""
     scan, rank = _GROUP_KEY.unpack(key)
     return scan, rank
+
+
+def unpack_retired(key: bytes) -> tuple[int, int, int]:
+    """Return (kind, first, tail)."""
+    kind, first, tail = _RETIRED_KEY.unpack(key)
+    return kind, first, tail
 
 
 def unpack_history_key(key: bytes) -> tuple[int, int]:
@@ -261,6 +322,7 @@ def check_text(text: str, what: str) -> None:
 # Blocks: the entries of a key are sorted by a second key, so that those of a large block which
 # share it too stand together.
 
+BLOCK_KEY_BYTES = 8
 ROW_BITS = 48
 ROW_MASK = (1 << ROW_BITS) - 1
 
@@ -275,6 +337,16 @@ def block_entries(features: bytes, row: int) -> list[tuple[bytes, bytes]]:
     return [(key, pack_block_entry(second, row)) for key, second in block_keys(features)]
 
 
+def block_hash(key: bytes) -> int:
+    """Return a blocking key as the number that runs are sorted by."""
+    return int.from_bytes(key, sys.byteorder)
+
+
+def block_pair(key: bytes, entry: bytes) -> tuple[int, int]:
+    """Return the two words that an entry of a block has in a run."""
+    return block_hash(key), unpack_u64(entry)
+
+
 # Values
 
 _CHECKSUM = Struct(">I")
@@ -285,6 +357,9 @@ _COUNTERS = Struct(">BQQQ")
 _EVENT = Struct(">BBQQH")
 _HISTORY = Struct(">BBQHH")
 _REQUEST = Struct(">BBQQQ")
+_MANIFEST = Struct(">BQQHH")
+_RUN = Struct(">QBBIQQ")
+_MERGE = Struct(">QQQ")
 _VERSION = 1
 
 
@@ -422,6 +497,52 @@ def decode_model(stored: bytes) -> StoredModel:
 def model_version(stored: bytes) -> int:
     """Return the version alone of an encoded model."""
     return _unpack(_MODEL, stored, "models")[1]
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the stored form of a `Manifest`."""
+    sizes = len(manifest.runs), len(manifest.merges)
+    parts = [_MANIFEST.pack(_VERSION, manifest.next_number, manifest.retired, *sizes)]
+    parts += [
+        _RUN.pack(run.number, run.bits, run.group_bits, run.lines, run.entries, run.into)
+        for run in manifest.runs
+    ]
+    parts += [_MERGE.pack(merge.output, merge.done, merge.credit) for merge in manifest.merges]
+    return b"".join(parts)
+
+
+@lru_cache(16)
+def decode_manifest(stored: bytes) -> Manifest:
+    """Read a `Manifest`; raise FormatMismatch or StorageFault."""
+    _, next_number, retired, runs, merges = _unpack(_MANIFEST, stored, "runs")
+    merges_at = _MANIFEST.size + runs * _RUN.size
+    if len(stored) != merges_at + merges * _MERGE.size:
+        raise StorageFault("A value of runs is cut short")
+    manifest = Manifest(
+        next_number,
+        retired,
+        tuple(Run(*fields) for fields in _RUN.iter_unpack(stored[_MANIFEST.size : merges_at])),
+        tuple(Merge(*fields) for fields in _MERGE.iter_unpack(stored[merges_at:])),
+    )
+    if not _is_possible(manifest):
+        raise StorageFault("A value of runs is damaged")
+    return manifest
+
+
+def _is_possible(manifest: Manifest) -> bool:
+    """Tell whether the parts of a manifest fit each other."""
+    by_number = {run.number: run for run in manifest.runs}
+    outputs = {merge.output for merge in manifest.merges}
+    return (
+        len(by_number) == len(manifest.runs)
+        and len(outputs) == len(manifest.merges)
+        and outputs == {run.into for run in manifest.runs} - {0}
+        and outputs <= by_number.keys()
+        and all(0 < number < manifest.next_number for number in by_number)
+        and all(not by_number[number].into for number in outputs)
+        and all(run.group_bits <= run.bits <= RUN_BITS_MAX and run.lines for run in manifest.runs)
+        and all(merge.done < 1 << by_number[merge.output].group_bits for merge in manifest.merges)
+    )
 
 
 def _unpack(shape: Struct, stored: bytes, table: str) -> tuple[int, ...]:

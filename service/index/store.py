@@ -36,14 +36,17 @@ from service.errors import (
 from service.index import layout
 from service.index._lmdb import Calls
 from service.index.layout import (
+    Buffer,
     Change,
     Counters,
     DistinctPair,
     HistoryEntry,
     Kind,
     Remembered,
+    RunKind,
     StoredModel,
 )
+from service.index.runs import SECRET_BYTES, SHAPE, Runs, Shape, identity_range
 from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +57,7 @@ REDIRECT_STEPS = 1_000  # a longer chain of merges is a damaged one
 GROW_WAIT_S = 0.5  # how long a map to be replaced waits for this process's snapshots to close
 MAP_LIMIT = 1 << 46  # half of what user space of a 64-bit machine can address
 PROBE_BYTES = 1 << 20
+RUN_KINDS = {"identities": RunKind.IDENTITIES, "blocks": RunKind.BLOCKS}
 
 
 class State(Enum):
@@ -78,7 +82,7 @@ class Found:
 class TableStats:
     """Size of one sub-database.
 
-    `bytes` leaves out the sub-trees of keys that several hundred rows share.
+    `entries` are with those that stand in sorted runs, whose bytes are those of `runs`. `bytes` leaves out the sub-trees of keys that several hundred rows share.
     """
 
     entries: int
@@ -104,6 +108,8 @@ class Tables:
     features: lmdb._Database
     identities: lmdb._Database
     blocks: lmdb._Database
+    runs: lmdb._Database
+    retired: lmdb._Database
     redirects: lmdb._Database
     distinct: lmdb._Database
     changes: lmdb._Database
@@ -140,7 +146,27 @@ class Reads:
         self._calls = Calls(txn)
         self._tables = tables
         self._memory_us = memory_us
+        self._runs_of: dict[RunKind, Runs] = {}
+        self._secret = b""
         self.wall_us = wall_us
+
+    def runs(self, kind: RunKind) -> Runs:
+        """Return the sorted runs of a kind; `Runs` is read once per transaction."""
+        runs = self._runs_of.get(kind)
+        if runs is None:
+            tables = self._tables
+            runs = Runs(self._calls, tables.meta, tables.runs, tables.retired, kind)
+            self._runs_of[kind] = runs
+        return runs
+
+    @property
+    def hash_secret(self) -> bytes:
+        """The secret that identities keys are hashed with in runs."""
+        if not self._secret:
+            self._secret = self._calls.get(self._tables.meta, layout.META_HASH_SECRET) or b""
+            if len(self._secret) != SECRET_BYTES:
+                raise StorageFault("The secret of the index is damaged")
+        return self._secret
 
     @property
     def counters(self) -> Counters:
@@ -222,10 +248,28 @@ class Reads:
 
         For decisions: `sharing_keys` can be had before the transaction begins.
         """
-        return self._calls.rows(self._tables.identities, keys, after_row, limit)
+        rows = self._calls.rows(self._tables.identities, keys, after_row, limit)
+        runs = self.runs(RunKind.IDENTITIES)
+        if not runs.any or after_row >= layout.ROW_MASK:
+            return rows
+        found = set(rows)
+        for key in keys:
+            wanted = identity_range(key, self.hash_secret, after_row)
+            found.update(tail & layout.ROW_MASK for tail in runs.tails(*wanted, limit))
+        return sorted(found)[:limit]
 
     def _count_of(self, key: bytes) -> int:
-        return self._calls.count(self._tables.identities, key)
+        count = self._calls.count(self._tables.identities, key)
+        runs = self.runs(RunKind.IDENTITIES)
+        return count + runs.count(*identity_range(key, self.hash_secret)) if runs.any else count
+
+    def held(self, keys: Buffer, count: int) -> bytearray:
+        """Tell of `count` hashes of identities keys whether a run has a live entry of them.
+
+        Pairs of native words as `_runs.identity_entry` writes them for row 0; a byte each, 1 or 0.
+        The B-tree is not asked.
+        """
+        return self.runs(RunKind.IDENTITIES).held(keys, count)
 
     # Matching
 
@@ -259,10 +303,30 @@ class Reads:
         A block with more is split: the rows whose second key is the given one too, none if it is
         0.
         """
+        runs = self.runs(RunKind.BLOCKS)
+        if runs.any:
+            found = [self._block(runs, key, second, limit) for key, second in keys]
+            return [block for block in found if block.size]
         return [
             Block(size, [entry & layout.ROW_MASK for entry in entries])
             for size, entries in self._calls.entries(self._tables.blocks, keys, limit)
         ]
+
+    def _block(self, runs: Runs, key: bytes, second: int, limit: int) -> Block:
+        """Unite what B-tree and runs have of a block."""
+        stored = self._calls.entries(self._tables.blocks, [(key, second)], limit)
+        size, entries = stored[0] if stored else (0, [])
+        if len(key) != layout.BLOCK_KEY_BYTES:
+            return Block(size, [entry & layout.ROW_MASK for entry in entries])
+        first, low, high = layout.block_hash(key), 0, layout.ROW_MAX
+        total = size + runs.count(first)
+        if total > limit:
+            low = second << layout.ROW_BITS
+            high = low | layout.ROW_MASK
+            entries = [entry for entry in entries if second and low <= entry <= high]
+        if total <= limit or second:
+            entries = sorted(entries + runs.tails(first, low, high, limit))[:limit]
+        return Block(total, [entry & layout.ROW_MASK for entry in entries])
 
     def distinct_of(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
         """Return those who are marked as distinct from a row, ascending, above `after`."""
@@ -452,8 +516,10 @@ class Snapshot(Reads):
         return self.counters.next_sequence - 1
 
     def entries(self, table: str) -> int:
-        """Number of values in a sub-database."""
-        return self._txn.stat(getattr(self._tables, table))["entries"]
+        """Number of values in a sub-database, with those of its sorted runs."""
+        stored = self._txn.stat(getattr(self._tables, table))["entries"]
+        kind = RUN_KINDS.get(table)
+        return stored if kind is None else stored + self.runs(kind).entries
 
     def cursor(self, table: str) -> lmdb.Cursor[bytes]:
         """Open a cursor over the stored bytes of a sub-database, for verification."""
@@ -484,7 +550,7 @@ class Snapshot(Reads):
         for name in layout.TABLES:
             stat = self._txn.stat(getattr(self._tables, name))
             pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-            tables[name] = TableStats(stat["entries"], pages * stat["psize"])
+            tables[name] = TableStats(self.entries(name), pages * stat["psize"])
         file_bytes = self._store.data_file.stat().st_size
         return Stats(tables, file_bytes, self._store.env.info()["map_size"])
 
@@ -496,9 +562,12 @@ class Store:
     LMDB unmaps it; so every read transaction begins and ends here and is counted.
     """
 
-    def __init__(self, folder: Path, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, clock: Clock, shape: Shape = SHAPE
+    ) -> None:
         """Open or create; raise FormatMismatch, StorageFull or StorageFault."""
         self.data_file = folder / "data.mdb"
+        self.shape = shape  # of sorted runs that are written
         self.clock = clock
         self.memory_us = settings.request_memory_s * 1_000_000
         self._idle = threading.Condition()  # guards and announces _open_reads and the map
@@ -550,6 +619,7 @@ class Store:
             tables = Tables(**handles)
             if new or not current:
                 txn.put(layout.META_FORMAT, layout.encode_format(), db=tables.meta)
+                txn.put(layout.META_HASH_SECRET, os.urandom(SECRET_BYTES), db=tables.meta)
             if new:
                 txn.put(layout.META_COUNTERS, layout.encode_counters(1, 1, 0), db=tables.meta)
         return tables

@@ -16,6 +16,7 @@ import asyncio
 import errno
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ from service.errors import (
 )
 from service.index import layout
 from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
-from service.index.layout import ChangeKind, Entries
+from service.index.layout import Buffer, ChangeKind, Entries, RunKind
+from service.index.runs import identity_entry
 from service.index.store import Reads, Store, fault_of
 from service.settings import Settings
 
@@ -54,7 +56,8 @@ class Put:
     A creation gets `view.next_row`, rising with each creation of the decision. `old` is what the
     index holds of the stored record (`index.entries_of(codec.held(stored))`), so that only the
     differences are written. `features` are what is compared of the record, packed; None leaves
-    those that are stored. Raises InvalidArgument where an id or text is over its limit.
+    those that are stored. `bulk`: it is a creation, one of many, whose entries are to stand in a
+    sorted run (`runs`), made at the end of the decision. Raises InvalidArgument where an id or text is over its limit.
     """
 
     row: int | None
@@ -67,6 +70,7 @@ class Put:
     actor: str = ""
     reason: str = ""
     features: bytes | None = None
+    bulk: bool = False
 
     def __post_init__(self) -> None:
         """Refuse here, inside the decision, what would fail in the middle of a group."""
@@ -77,6 +81,8 @@ class Put:
             layout.bounded_key(domain, "A domain")
         if (self.row is None) != (self.kind is ChangeKind.CREATED):
             raise InvalidArgument("CREATED is the kind of a new row, and of no other")
+        if self.bulk and self.row is not None:
+            raise InvalidArgument("Only the entries of new rows can be put in bulk")
         if self.kind is ChangeKind.DELETED:
             raise InvalidArgument("DELETED is the kind of a Delete")
 
@@ -441,11 +447,13 @@ class _GroupTransaction:
         tables = store.tables
         self._txn = txn
         self._tables = tables
+        self._shape = store.shape
         self._view = View(txn, store)
         self._calls = Calls(txn)
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
         self._history: list[tuple[bytes, bytes]] = []
         self._blocks: list[tuple[bytes, bytes]] = []
+        self._bulk = {kind: array("Q") for kind in RunKind}  # entries of runs to be made
         self._requests_put = 0
         self.dirty = False
 
@@ -461,6 +469,7 @@ class _GroupTransaction:
         for mutation in decision.mutations:
             self.dirty = True
             self._apply(mutation)
+        self._add_bulk()
         return decision.outcome
 
     def _check(self, decision: Decision[object]) -> None:
@@ -526,16 +535,22 @@ class _GroupTransaction:
         # A new row is the highest key: append skips the search and fills pages completely.
         flags = APPEND if new else 0
         self._appended(self._calls.put(self._tables.customers, stored_row, put.record, flags))
-        self._enter(stored_row, put.old, put.new)
+        if put.bulk:
+            self._enter_in_bulk(row, put)
+        else:
+            self._add_bulk()  # what it takes away may have been noted by this very decision
+            self._enter(stored_row, put.old, put.new)
         if put.features is not None:
-            self._compare_by(row, put.features, new)
+            self._compare_by(row, put.features, new, put.bulk)
         self._record(put.kind, row, put.id, put.actor, put.reason, put.diff)
 
     def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
         """Write the difference between what the index held of a row and is to hold."""
         calls, tables = self._calls, self._tables
         for key in old.keys - new.keys:
-            calls.delete(tables.identities, key, stored_row)
+            if not calls.delete(tables.identities, key, stored_row):
+                entry = identity_entry(key, self._view.hash_secret, layout.unpack_u64(stored_row))
+                self._view.runs(RunKind.IDENTITIES).retire(*entry)
         calls.put_under(tables.identities, new.keys - old.keys, stored_row)
         if old.pending or new.pending:
             for domain in old.pending - new.pending:
@@ -543,7 +558,29 @@ class _GroupTransaction:
             for domain in new.pending - old.pending:
                 calls.put(tables.pending, domain.encode(), stored_row)
 
-    def _compare_by(self, row: int, features: bytes, new: bool) -> None:
+    def _enter_in_bulk(self, row: int, put: Put) -> None:
+        """Note the entries of a new row for the runs that the decision ends with."""
+        self._enter(layout.pack_u64(row), NOTHING, Entries(pending=put.new.pending))
+        noted = self._bulk[RunKind.IDENTITIES]
+        for key in put.new.keys:
+            noted.extend(identity_entry(key, self._view.hash_secret, row))
+
+    def _add_bulk(self) -> None:
+        """Make the runs of a decision: the next one may read what is in them."""
+        for kind, noted in self._bulk.items():
+            if noted:
+                self.add_run(kind, memoryview(noted))
+                self._bulk[kind] = array("Q")
+
+    def add_run(self, kind: RunKind, entries: Buffer) -> None:
+        """Put entries of new rows, pairs of native words in any order, as a sorted run.
+
+        Merges that are due go on: see `Runs.add`.
+        """
+        self.dirty = True
+        self._view.runs(kind).add(entries, self._shape)
+
+    def _compare_by(self, row: int, features: bytes, new: bool, bulk: bool = False) -> None:
         """Put a row's features and the differences of its blocks; b"" for none."""
         stored_row, table = layout.pack_u64(row), self._tables.features
         # Of damaged ones nobody knows which entries they have: `verify` names them.
@@ -555,9 +592,18 @@ class _GroupTransaction:
         if before:
             self._put_blocks()  # what is to go may not be there yet
             for key, entry in set(before).difference(after):
-                self._calls.delete(self._tables.blocks, key, entry)
+                if not self._calls.delete(self._tables.blocks, key, entry):
+                    self._view.runs(RunKind.BLOCKS).retire(*layout.block_pair(key, entry))
             after = [entry for entry in after if entry not in before]
-        self._blocks += after
+        elif after and not new:
+            # What damaged features left in a run is not put a second time.
+            runs = self._view.runs(RunKind.BLOCKS)
+            after = [entry for entry in after if not runs.holds(*layout.block_pair(*entry))]
+        if bulk:
+            for pair in after:
+                self._bulk[RunKind.BLOCKS].extend(layout.block_pair(*pair))
+        else:
+            self._blocks += after
         if features:
             flags = APPEND if new else 0
             self._calls.put(table, stored_row, layout.encode_features(features), flags)
@@ -593,12 +639,15 @@ class _GroupTransaction:
         self._changes.clear()
         self._history.clear()
         self._put_blocks()
+        for kind in RunKind:
+            self._view.runs(kind).put_manifest()
 
     def _appended(self, done: bool) -> None:
         if not done:
             raise StorageFault("The counters are behind the index: verify it")
 
     def _delete(self, delete: Delete) -> None:
+        self._add_bulk()
         self.flush()  # the history to delete may be of this very group
         stored_row = layout.pack_u64(delete.row)
         self._calls.delete(self._tables.customers, stored_row)

@@ -216,7 +216,7 @@ async def test_an_index_of_format_1_is_read_by_commands_too(tmp_path: Path) -> N
         assert faults(index) == []
 
 
-@pytest.mark.parametrize(("format_", "advice"), [(3, "newer release"), (0, "export it")])
+@pytest.mark.parametrize(("format_", "advice"), [(4, "newer release"), (0, "export it")])
 async def test_an_index_of_any_other_format_is_refused(
     tmp_path: Path, format_: int, advice: str
 ) -> None:
