@@ -184,6 +184,7 @@ class Jobs:
         self._locks = index.folder / _LOCKS
         self._kept = settings.imports_kept
         self._tidying: asyncio.Task[None] | None = None
+        self._untidy = False  # a job began since the last look for old ones
 
     async def open(
         self, job_id: str, settings: bytes, actor: str, differs: Callable[[bytes], str]
@@ -202,8 +203,8 @@ class Jobs:
         except BaseException:
             lock.release()
             raise
-        if is_new and (self._tidying is None or self._tidying.done()):
-            self._tidying = asyncio.create_task(self._tidy())
+        if is_new:
+            self._begin_to_tidy()
         return Stream(self, job, number, lock)
 
     async def end(self, job_id: str, stream: int) -> None:
@@ -260,19 +261,23 @@ class Jobs:
             self._tidying.cancel()
             await asyncio.wait({self._tidying})
 
-    async def _tidy(self) -> None:
-        """Forget the oldest jobs that nobody will go on with, beyond those that are kept.
+    def _begin_to_tidy(self) -> None:
+        self._untidy = True
+        if self._tidying is None or self._tidying.done():
+            self._tidying = asyncio.create_task(self._tidy())
 
-        Failures first, a few batches to a commit: there may be a million.
-        """
-        with self._index.snapshot() as snapshot:
-            ended = [job for job in _every(snapshot) if self._is_over(job)]
-        ended.sort(key=lambda job: job.change_us)
+    async def _tidy(self) -> None:
+        """Forget the oldest jobs that nobody will go on with, beyond those that are kept."""
         try:
-            for job in ended[: max(0, len(ended) - self._kept)]:
-                while await self._submit(partial(_decide_drop, job)):
-                    pass
-        except NamesakeError as error:  # a full disk, say
+            while self._untidy:
+                self._untidy = False
+                with self._index.snapshot() as snapshot:
+                    over = [job for job in _every(snapshot) if self._is_over(job)]
+                over.sort(key=lambda job: job.change_us)
+                for job in over[: max(0, len(over) - self._kept)]:
+                    while await self._submit(partial(_decide_drop, job)):
+                        pass
+        except NamesakeError as error:  # a full disk, say: it is tried again with the next job
             log.warning("imports_not_tidied", reason=error.reason)
 
     def _is_over(self, job: Job) -> bool:
@@ -332,7 +337,8 @@ def _decide_cancel(job_id: str, view: View) -> Decision[Job]:
 def _decide_drop(job: Job, view: View) -> Decision[bool]:
     """Drop some failures of a job, at last the job; tell whether there is more to drop.
 
-    A job that somebody went on with meanwhile stays.
+    A few batches to a commit: there may be a million failures. A job that somebody went on with
+    meanwhile stays.
     """
     if find(view, job.id) != job:
         return Decision(False)
