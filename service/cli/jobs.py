@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
 from service.cli import show
@@ -39,7 +40,7 @@ def list_jobs(link: Link) -> None:
             tally = job.counts
             figures = (tally.created, tally.updated, tally.unchanged, tally.skipped, tally.failed)
             cells = (f"{figure:,}" for figure in figures)
-            began = _when(job, "create_time")
+            began = _when(job.create_time)
             title = job.settings.title
             rows.append((job.settings.job_id, title, _state(job), _rows(job), *cells, began))
     if not link.as_json:
@@ -124,9 +125,9 @@ def _tell(link: Link, job: v1.ImportJob) -> None:
     facts = [
         ("job", job.settings.job_id),
         ("state", _state(job)),
-        ("began", _when(job, "create_time")),
+        ("began", _when(job.create_time)),
         ("by", job.actor),
-        ("last change", _when(job, "update_time")),
+        ("last change", _when(job.update_time)),
         ("batches", f"{job.durable_batch:,}"),
         ("rows", _rows(job)),
     ]
@@ -151,10 +152,9 @@ def _settings(settings: v1.ImportSettings) -> Iterator[tuple[str, str]]:
         yield field.name.replace("_", " "), ", ".join(_words(field, value))
 
 
-def _words(field: FieldDescriptor, value: object) -> Iterator[str]:
-    values = value if field.is_repeated else (value,)
-    assert isinstance(values, tuple) or field.is_repeated
-    for one in values:  # type: ignore[attr-defined]
+def _words(field: FieldDescriptor, value: Any) -> Iterator[str]:
+    values: Iterable[Any] = (value,) if isinstance(value, str | int) else value
+    for one in values:
         if field.enum_type is not None:
             known = field.enum_type.values_by_number.get(one)
             yield show.short(known.name).lower().replace("_", " ") if known else str(one)
@@ -166,8 +166,9 @@ def _write(link: Link, found: Iterator[v1.RowFailure], output: str) -> None:
     count = 0
     with whole(output) as stream:
         writer = CsvWriter(stream, FAILURES_HEADER)
-        for count, failure in enumerate(found, 1):
+        for failure in found:
             writer.write(_cells(failure))
+            count += 1
         writer.detach()
     if link.as_json and output != STANDARD_STREAM:
         show.json_line({"file": output, "failures": count})
@@ -200,11 +201,9 @@ def _rows(job: v1.ImportJob) -> str:
     return f"{job.counts.rows:,}" + (f" of {total:,}" if total else "")
 
 
-def _when(job: v1.ImportJob, name: str) -> str:
-    if not job.HasField(name):  # type: ignore[arg-type]
-        return ""
-    time = job.create_time if name == "create_time" else job.update_time
-    return time.ToDatetime().isoformat(" ", "seconds")
+def _when(time: Timestamp) -> str:
+    known = time.seconds  # jobs of older releases have no times
+    return time.ToDatetime().isoformat(" ", "seconds") if known else ""
 
 
 def _stub(link: Link) -> v1.TransferServiceStub:
