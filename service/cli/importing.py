@@ -204,6 +204,7 @@ class ImportJob:
         kept = KeptFailures(self._link, self._settings.job_id)
         for batch in outbox.catch_up(response.durable_batch):
             self._note(batch, kept.of(batch))
+            self._retry.progressed()
             advance()
 
     def _take(self, outbox: Outbox, response: v1.ImportCustomersResponse) -> None:
