@@ -132,6 +132,24 @@ class OperationUnderWay(NamesakeError):
     reason = "OPERATION_UNDER_WAY"
 
 
+class ImportDone(NamesakeError):
+    """The import job has its end; another import needs another job id."""
+
+    reason = "IMPORT_DONE"
+
+
+class ImportCancelled(NamesakeError):
+    """Somebody cancelled the import job; it takes no more batches."""
+
+    reason = "IMPORT_CANCELLED"
+
+
+class ImportTakenOver(NamesakeError):
+    """A newer stream of the same import job goes on with it."""
+
+    reason = "IMPORT_TAKEN_OVER"
+
+
 class Cancelled(NamesakeError):
     """Somebody asked the operation to stop."""
 

@@ -202,6 +202,17 @@ class Settings(BaseSettings):
     operations_kept: int = Field(
         100, ge=1, description="Operations that are done, remembered per account; the oldest go"
     )
+    import_failures_kept: int = Field(
+        1_000_000,
+        ge=0,
+        description="Failed rows kept of an import job, about 150 bytes each; more are counted",
+    )
+    imports_kept: int = Field(
+        1_000,
+        ge=1,
+        description="Import jobs that are done or cancelled, remembered per account with their "
+        "failures; the oldest go when one begins",
+    )
     operation_wait_s: int = Field(
         60, ge=1, description="Longest WaitOperation: it holds a place among the RPCs"
     )

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import (
 
 from namesake import v1
 from service.core import model
-from service.identity import registry
+from service.identity import jobs, registry
 from service.index import ChangeKind
 from tests.descriptors import FILES, current, released
 
@@ -190,6 +190,9 @@ SAME: list[tuple[type[IntEnum], Any, str]] = [
     (registry.OnDuplicate, v1.OnDuplicate, "ON_DUPLICATE_"),
     (registry.Outcome, v1.SaveOutcome, "SAVE_OUTCOME_"),
     (registry.MatchBy, v1.MatchBy, "MATCH_BY_"),
+    (registry.OnMatch, v1.OnMatch, "ON_MATCH_"),
+    (registry.OnConflict, v1.OnConflict, "ON_CONFLICT_"),
+    (jobs.State, v1.ImportState, "IMPORT_STATE_"),
     (ChangeKind, v1.ChangeKind, "CHANGE_KIND_"),
 ]
 
@@ -201,7 +204,9 @@ def test_the_cores_enums_have_the_numbers_of_the_wire(
     """Name by name and number by number, but for UNSPECIFIED."""
     of_wire = {name.removeprefix(prefix): number for name, number in wire.items()}
     assert of_wire.pop("UNSPECIFIED") == 0
-    assert {one.name: one.value for one in own} == of_wire
+    # Skipped rows are counted by their import; no save is answered so.
+    owns = {one.name: one.value for one in own if one is not registry.Outcome.SKIPPED}
+    assert owns == of_wire
 
 
 def test_every_reason_has_its_message() -> None:

@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 import typer
 
-from service.cli import bulk, cards, checking, dedupe, following, matching, operating, scanning
+from service.cli import (
+    bulk,
+    cards,
+    checking,
+    dedupe,
+    following,
+    jobs,
+    matching,
+    operating,
+    scanning,
+)
 
 app = typer.Typer(
     name="namesake",
@@ -54,6 +64,12 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
         "export": scanning.export_model,
         "import": scanning.import_model,
         "reset": scanning.reset_model,
+    },
+    ("jobs", "Imports: list, show, failures, cancel."): {
+        "list": jobs.list_jobs,
+        "show": jobs.show_job,
+        "failures": jobs.list_failures,
+        "cancel": jobs.cancel_job,
     },
     ("operations", "Long work, scans and trainings: list, show, wait, cancel, delete."): {
         "list": following.list_operations,

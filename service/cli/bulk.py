@@ -37,6 +37,7 @@ from service.transfer.files import (
 )
 from service.transfer.rows import RowRefused
 
+TITLE_LIMIT_CHARS = 200  # the server's
 _SIZE_BYTES = 4  # before each customer that waits on disk
 
 
@@ -55,6 +56,21 @@ class MatchBy(StrEnum):
     MOBILE = "mobile"
     PHONE = "phone"
     EMAIL = "email"
+
+
+class OnMatch(StrEnum):
+    """What happens to the customer that an imported row finds."""
+
+    UPDATE = "update"
+    FILL = "fill"
+    SKIP = "skip"
+
+
+class OnConflict(StrEnum):
+    """What happens to an imported row that may mean several customers."""
+
+    FIRST = "first"
+    REFUSE = "refuse"
 
 
 class DateOrder(StrEnum):
@@ -101,6 +117,12 @@ def import_file(
     create_all: Annotated[
         bool, typer.Option("--create-all", help="Match by customer id alone, create the others.")
     ] = False,
+    on_match: Annotated[
+        OnMatch, typer.Option(help="What to do with a customer that is there already.")
+    ] = OnMatch.UPDATE,
+    on_conflict: Annotated[
+        OnConflict, typer.Option(help="What to do with a row that may mean several customers.")
+    ] = OnConflict.FIRST,
     source: Annotated[str, typer.Option(help="Source to add to every row.")] = "",
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="Tag to add; repeatable.")
@@ -114,13 +136,16 @@ def import_file(
         bool, typer.Option("--dry-run", help="Check, match and count; store nothing.")
     ] = False,
     failures: Annotated[
-        str, typer.Option(metavar="OUT.CSV", help="Write rows that failed, with the reason.")
+        str,
+        typer.Option(
+            metavar="OUT.CSV", help="Write rows that failed, with why, to correct and import."
+        ),
     ] = "",
 ) -> None:
     """Stream a file into the account; exit status 3 where rows failed.
 
-    Ended in the middle, the same command goes on where it stopped. JSONL has one Customer per
-    line, as `namesake export` writes it.
+    Ended in the middle, the same command goes on where it stopped; see `namesake jobs`. JSONL has
+    one Customer per line, as `namesake export` writes it.
 
     Examples:
       namesake import people.csv --map 'Kd-Nr=id' --map 'Karte=identity:loyalty' --region DE
@@ -136,9 +161,15 @@ def import_file(
         default_region=region,
         dry_run=dry_run,
     )
+    # Defaults are left out: the name of the job is made of the settings.
+    if on_match is not OnMatch.UPDATE:
+        settings.on_match = v1.OnMatch.Value(f"ON_MATCH_{on_match.name}")
+    if on_conflict is not OnConflict.FIRST:
+        settings.on_conflict = v1.OnConflict.Value(f"ON_CONFLICT_{on_conflict.name}")
     date_order = DATE_ORDERS[dates]
     reading = (file_format, tuple(mapping or ()), delimiter, encoding, date_order)
     settings.job_id = job_id or _job_id(file, settings, reading)
+    settings.title = _title(file)
     origin = Source(file)
     try:
         if failures and origin.reads(failures):
@@ -165,6 +196,12 @@ def import_file(
 def _format(file: str) -> Format:
     ending = Path(file).suffix.lower()
     return Format.JSONL if ending in (".jsonl", ".ndjson", ".json") else Format.CSV
+
+
+def _title(file: str) -> str:
+    name = "standard input" if file == STANDARD_STREAM else Path(file).name
+    text = name.encode(errors="replace").decode()  # names of files need not be text
+    return text[:TITLE_LIMIT_CHARS]
 
 
 def _warn_unrecognised(known: Columns) -> None:

@@ -66,14 +66,13 @@ class Outbox:
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self.fault: Exception | None = None  # what ended the reading of the file early
-        self.refused_before = 0  # rows of batches that an earlier run made durable
         self._batches = batches
         self._waiting: deque[Batch] = deque()  # taken from the file, not yet durable
         self._sent = 0  # how many of those the current stream has sent
+        self._read = 0  # the last batch that was taken from the file
         self._at_end = False  # the file was read
         self._stream = 0
         self._answered = False  # the current stream's first response is there
-        self._durable = 0  # the last batch that is
         self._changed = threading.Condition()
         self._reading = threading.Lock()
 
@@ -95,13 +94,39 @@ class Outbox:
         """Note that batches up to `durable` are; return those that were waiting for it."""
         with self._changed:
             self._answered = True
-            self._durable = durable
             done = []
             while self._waiting and self._waiting[0].number <= durable:
                 done.append(self._waiting.popleft())
             self._sent = max(0, self._sent - len(done))
             self._changed.notify_all()
             return done
+
+    def catch_up(self, durable: int) -> Iterator[Batch]:
+        """Yield what is durable although nobody told so, one after the other, before `acknowledge`.
+
+        That of a stream that broke, and at first all that an earlier run got through, read from
+        the file. Each is kept until the next one is asked for: whoever breaks off is given it
+        again.
+        """
+        while (batch := self._oldest(durable)) is not None:
+            yield batch
+            with self._changed:
+                self._waiting.popleft()
+
+    def _oldest(self, durable: int) -> Batch | None:
+        with self._reading:
+            if not self._waiting and self._read < durable and not self._at_end:
+                self._take_one()
+        with self._changed:
+            if self._waiting and self._waiting[0].number <= durable:
+                return self._waiting[0]
+            return None
+
+    @property
+    def whole(self) -> bool:
+        """The file was read to its end without a fault."""
+        with self._changed:
+            return self._at_end and self.fault is None
 
     @property
     def done(self) -> bool:
@@ -137,21 +162,18 @@ class Outbox:
             with self._changed:
                 if stream != self._stream or self._sent < len(self._waiting) or self._at_end:
                     return
-            batch = self._from_file()
-            with self._changed:
-                if batch is None:
-                    self._at_end = True
-                else:
-                    self._waiting.append(batch)
-                self._changed.notify_all()
+            self._take_one()
 
-    def _from_file(self) -> Batch | None:
-        """Return the next batch that is not durable yet, None at the end of the file."""
+    def _take_one(self) -> None:
+        """Take the next batch from the file; whoever reads it has the lock."""
         try:
-            for batch in self._batches:
-                if batch.number > self._durable:
-                    return batch
-                self.refused_before += len(batch.refused)
+            batch = next(self._batches, None)
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
-            self.fault = error
-        return None
+            batch, self.fault = None, error
+        with self._changed:
+            if batch is None:
+                self._at_end = True
+            else:
+                self._read = batch.number
+                self._waiting.append(batch)
+            self._changed.notify_all()

@@ -72,6 +72,7 @@ def short(value: str) -> str:
     prefixes = (
         "VERDICT_", "REASON_", "CUSTOMER_STATE_", "CUSTOMER_KIND_", "CONTACT_KIND_", "GENDER_",
         "SAVE_OUTCOME_", "CHANGE_KIND_", "MATCH_ACTION_", "PHONE_TYPE_", "EMAIL_FLAG_", "CHANNEL_",
+        "IMPORT_STATE_", "MATCH_BY_", "ON_MATCH_", "ON_CONFLICT_",
     )  # fmt: skip
     bare = next((value[len(p) :] for p in prefixes if value.startswith(p)), value)
     return "" if bare == "UNSPECIFIED" else bare

@@ -167,7 +167,7 @@ class Operations:
         if self._closing:
             raise ShuttingDown("the server is stopping; begin again later or at another worker")
         name = f"{PREFIX}{kind}-{_uuid7()}"
-        lock = _Lock(self._locks, name)
+        lock = Lock(self._locks, name)
         try:
             first = Operation(name, kind, actor, 0, parameters)
             operation = await self._submit(partial(self._decide_start, first, only_one))
@@ -220,7 +220,7 @@ class Operations:
         """Let what no living process does be INTERRUPTED; return how many those were."""
         with self._index.snapshot() as snapshot:
             left = [one.name for one in _every(snapshot) if not one.done]
-        dead = [name for name in left if not _Lock.is_held(self._locks, name)]
+        dead = [name for name in left if not Lock.is_held(self._locks, name)]
         ended = 0
         for name in dead:
             ended += await self._submit(partial(self._decide_end, name, None, _INTERRUPTED, None))
@@ -238,7 +238,7 @@ class Operations:
 
     # The work
 
-    async def _run(self, operation: Operation, work: Work, lock: _Lock) -> None:
+    async def _run(self, operation: Operation, work: Work, lock: Lock) -> None:
         """Do the work and write down how it ended, whatever happens."""
         progress = Progress()
         task = asyncio.create_task(work(operation, progress))
@@ -445,8 +445,8 @@ def _file(name: str) -> str:
     return name.removeprefix(PREFIX) + _LOCK
 
 
-class _Lock:
-    """A locked file that says: the process that does this operation lives."""
+class Lock:
+    """A locked file that says: the process that does this work lives."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / _file(name)
@@ -467,6 +467,13 @@ class _Lock:
             self._descriptor = -1
 
     @staticmethod
+    def sweep(folder: Path) -> None:
+        """Remove what dead processes left; for names that are never used again."""
+        for path in folder.glob(f"*{_LOCK}"):
+            if not Lock.is_held(folder, path.name.removesuffix(_LOCK)):
+                path.unlink(missing_ok=True)
+
+    @staticmethod
     def is_held(folder: Path, name: str) -> bool:
         """Tell whether a living process holds it."""
         try:
@@ -474,7 +481,8 @@ class _Lock:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: of two who look at once, neither takes the other for the holder.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:

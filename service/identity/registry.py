@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,12 +20,12 @@ from service.errors import (
     AmbiguousDuplicates,
     Deleted,
     DuplicateFound,
-    InvalidArgument,
     Merged,
     NamesakeError,
     NotFound,
     StaleEtag,
 )
+from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
 from service.identity.lookup import is_own, others, queries_of, rows_sharing
 from service.index import (
     ChangeKind,
@@ -38,7 +37,6 @@ from service.index import (
     Kind,
     Mutation,
     Put,
-    PutOperation,
     PutRequest,
     State,
     View,
@@ -70,12 +68,28 @@ class MatchBy(IntEnum):
     EMAIL = 5
 
 
+class OnMatch(IntEnum):
+    """What happens to the customer that an imported row finds."""
+
+    UPDATE = 1
+    FILL = 2
+    SKIP = 3
+
+
+class OnConflict(IntEnum):
+    """What happens to an imported row whose keys lead to several customers."""
+
+    FIRST = 1
+    REFUSE = 2
+
+
 class Outcome(IntEnum):
-    """What became of a card."""
+    """What became of a card. Only a row of an import is SKIPPED."""
 
     CREATED = 1
     UPDATED = 2
     UNCHANGED = 3
+    SKIPPED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,8 @@ class Terms:
     lookup: Lookup = Lookup.WAIT
     on_duplicate: OnDuplicate = OnDuplicate.REPORT
     match_order: tuple[MatchBy, ...] = ()  # imports: how a row without a known id is matched
+    on_match: OnMatch = OnMatch.UPDATE  # imports
+    on_conflict: OnConflict = OnConflict.FIRST  # imports
     dry_run: bool = False
     request_id: str = ""
 
@@ -116,18 +132,6 @@ class _Stored(NamedTuple):
 
 T = TypeVar("T")
 Result = Saved | Exception  # a NamesakeError, unless something is broken
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """How far an import got, durable with its last batch."""
-
-    batch: int = 0
-    rows: int = 0
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +182,24 @@ class Registry:
         return _only(results)
 
     async def import_batch(
-        self, job_id: str, number: int, cards: Sequence[Card | NamesakeError], terms: Terms
+        self,
+        job_id: str,
+        number: int,
+        cards: Sequence[Card | NamesakeError],
+        terms: Terms,
+        stream: int = 0,
     ) -> asyncio.Task[Batch]:
         """Check one batch of a job and hand it to the writer; the task ends when it is durable.
 
         The rows and the job's progress are one transaction. `cards` has an error in the place of
         each row that broke a rule. A batch that is durable already is not applied again; a dry
-        run knows no earlier batches. The task raises `InvalidArgument` where a batch is missing.
+        run knows no earlier batches. The task raises `InvalidArgument` where a batch is missing,
+        and what ends a stream that may not add batches any more (`Job.awaits`).
         """
         good = [card for card in cards if not isinstance(card, NamesakeError)]
         checked = await self._check(good, terms)
-        run = _BatchRun(job_id, number, terms.dry_run)
+        kept = self._settings.import_failures_kept
+        run = _BatchRun(job_id, number, stream, kept, terms.dry_run)
         rows = zip(good, self._codec.seal(good, checked), strict=True)
         decisions: list[Decide[object]] = [run.decide_open]
         for card in cards:
@@ -209,11 +220,6 @@ class Registry:
                 raise edge
         return Batch(cast(Job, job), [] if run.is_done else cast(list[Result], results), findings)
 
-    def job(self, job_id: str) -> Job:
-        """Return how far a job got; a new one is at batch 0."""
-        with self._index.snapshot() as snapshot:
-            return _decode_job(snapshot.operation(_job_key(job_id)))
-
     async def _check(self, cards: Sequence[Card], terms: Terms) -> list[Checked]:
         points = [point for card in cards for point in card.points]
         return await self._validator.check(points, default_region=terms.region, lookup=terms.lookup)
@@ -226,20 +232,28 @@ class Registry:
         row = self._own_row(card, view)
         if row is not None:
             self._reject_shared(sealed, row, terms, view)
-            how = Combine.OVERLAY if terms.match_order else Combine.REPLACE
-            return self._change(self._stored(row, view), sealed, how, (), card.etag, terms, view)
-        stored = None
+            own = self._stored(row, view)
+            if terms.match_order:
+                return self._meet(own, sealed, card.etag, terms, view)
+            return self._change(own, sealed, Combine.REPLACE, (), card.etag, terms, view)
         if terms.match_order:
-            stored = self._match(sealed, card, terms.match_order, view)
-            how = Combine.OVERLAY
+            if (stored := self._match(sealed, card, terms, view)) is not None:
+                return self._meet(stored, sealed, "", terms, view)
         elif terms.on_duplicate is OnDuplicate.ATTACH:
-            stored = self._attach_to(sealed, view)
-            how = Combine.FILL
+            if (stored := self._attach_to(sealed, view)) is not None:
+                return self._change(stored, sealed, Combine.FILL, (), "", terms, view)
         else:
             self._reject_shared(sealed, 0, terms, view)
-        if stored is not None:
-            return self._change(stored, sealed, how, (), "", terms, view)
         return self._create(card, sealed, terms, view)
+
+    def _meet(
+        self, stored: _Stored, sealed: Sealed, etag: str, terms: Terms, view: View
+    ) -> Decision[Saved]:
+        """Let an imported row meet the customer that it found."""
+        if terms.on_match is OnMatch.SKIP:
+            return Decision(Saved(Outcome.SKIPPED, stored.row, stored.record, 0))
+        how = Combine.FILL if terms.on_match is OnMatch.FILL else Combine.OVERLAY
+        return self._change(stored, sealed, how, (), etag, terms, view)
 
     def _decide_update(
         self, card: Card, sealed: Sealed, mask: Sequence[str], terms: Terms, view: View
@@ -375,24 +389,31 @@ class Registry:
                 if is_own(stored.held, query):
                     found[stored.row] = stored
         if len(found) > 1:
-            raise AmbiguousDuplicates(
-                "several customers have an e-mail, phone or identity of this card",
-                field="customer",
-                customers=",".join(one.held.id for one in [*found.values()][:NAMED_DUPLICATES]),
-            )
+            raise _ambiguous([*found.values()][:NAMED_DUPLICATES])
         return next(iter(found.values()), None)
 
-    def _match(
-        self, sealed: Sealed, card: Card, order: Sequence[MatchBy], view: View
-    ) -> _Stored | None:
+    def _match(self, sealed: Sealed, card: Card, terms: Terms, view: View) -> _Stored | None:
         """Return whom an imported card means: the first that one of its keys finds, in order.
 
         A card with an id of its own that is not here yet is somebody new: the id is the authority.
         Points of contacts are not looked at on either side, and a person is never a company.
         """
-        if card.id and MatchBy.CUSTOMER_ID in order:
+        if card.id and MatchBy.CUSTOMER_ID in terms.match_order:
             return None
-        held = sealed.held
+        matches = self._matches(sealed.held, terms.match_order, view)
+        if terms.on_conflict is OnConflict.FIRST:
+            return next(matches, None)
+        found: dict[int, _Stored] = {}
+        for stored in matches:
+            found[stored.row] = stored
+            if len(found) == NAMED_DUPLICATES:
+                break
+        if len(found) > 1:
+            raise _ambiguous([*found.values()])
+        return next(iter(found.values()), None)
+
+    def _matches(self, held: Held, order: Sequence[MatchBy], view: View) -> Iterator[_Stored]:
+        """Yield the customers that the keys of a card find, in order; some more than once."""
         asked: set[tuple[Kind, str]] = set()
         for by in order:
             for key in _keys(held, by):
@@ -401,8 +422,7 @@ class Registry:
                 asked.add(key)
                 for stored in self._holders(partial(view.rows, *key), held, view):
                     if _owns(stored.held, key):
-                        return stored
-        return None
+                        yield stored
 
     def _holders(
         self, rows_after: Callable[[int, int], list[int]], held: Held, view: View
@@ -442,29 +462,39 @@ class Registry:
 class _BatchRun:
     """The decisions that open and close a batch, and what its rows must know of them."""
 
-    def __init__(self, job_id: str, number: int, dry_run: bool) -> None:
-        self._key = _job_key(job_id)
+    def __init__(
+        self, job_id: str, number: int, stream: int, failures_kept: int, dry_run: bool
+    ) -> None:
+        self._job_id = job_id
         self._number = number
+        self._stream = stream
+        self._failures_kept = failures_kept
         self.dry_run = dry_run
-        self._job = Job()
-        self._tally: dict[Outcome | None, int] = {}
+        self._job = Job(job_id)
+        self._tally: dict[Outcome, int] = {}
+        self._failures: list[RowFailure] = []
         self.is_done = False
         self._is_open = False
 
     def decide_open(self, view: View) -> Decision[None]:
         """Read how far the job is; a batch that is durable already is not run again."""
         # The group may be run a second time.
-        self._tally = dict.fromkeys((*Outcome, None), 0)
+        self._tally = dict.fromkeys(Outcome, 0)
+        self._failures = []
         self._is_open = False
-        if not self.dry_run:
-            self._job = _decode_job(view.operation(self._key))
-        self.is_done = self._number <= self._job.batch
-        if not self.dry_run and self._number > self._job.batch + 1:
-            raise InvalidArgument(
-                f"batch {self._job.batch + 1} is next, not {self._number}", field="batch.number"
-            )
-        self._is_open = not self.is_done
+        if self.dry_run:
+            self._job = Job(self._job_id, batch=self._number - 1)
+        else:
+            self._job = self._stored_job(view)
+        self._is_open = self.dry_run or self._job.awaits(self._number, self._stream)
+        self.is_done = not self._is_open
         return Decision(None)
+
+    def _stored_job(self, view: View) -> Job:
+        job = find(view, self._job_id)
+        if job is None and self._stream:
+            raise NotFound("the import is forgotten: too many others ended since", field="job_id")
+        return job or Job(self._job_id)
 
     def decide_row(
         self, decide: Callable[[View], Decision[Saved]], view: View
@@ -474,8 +504,8 @@ class _BatchRun:
             return Decision(None)
         try:
             decision = decide(view)
-        except Exception:
-            self._tally[None] += 1
+        except Exception as error:
+            self._fail(error)
             raise
         self._tally[decision.outcome.outcome] += 1
         return Decision(decision.outcome, decision.mutations)
@@ -483,24 +513,28 @@ class _BatchRun:
     def refuse(self, error: NamesakeError, view: View) -> Decision[None]:
         """Count a row that broke a rule before it came here."""
         if self._is_open:
-            self._tally[None] += 1
+            self._fail(error)
             raise error
         return Decision(None)
+
+    def _fail(self, error: Exception) -> None:
+        row = self._job.rows + sum(self._tally.values()) + len(self._failures) + 1
+        self._failures.append(failure_of(row, error))
 
     def decide_close(self, view: View) -> Decision[Job]:
         """Write how far the job is now, in the same transaction as its rows."""
         if not self._is_open:
             return Decision(self._job)
-        before, tally = self._job, self._tally
-        job = Job(
-            batch=self._number,
-            rows=before.rows + sum(tally.values()),
-            created=before.created + tally[Outcome.CREATED],
-            updated=before.updated + tally[Outcome.UPDATED],
-            unchanged=before.unchanged + tally[Outcome.UNCHANGED],
-            failed=before.failed + tally[None],
+        tally = self._tally
+        job = self._job.with_batch(
+            tally[Outcome.CREATED],
+            tally[Outcome.UPDATED],
+            tally[Outcome.UNCHANGED],
+            tally[Outcome.SKIPPED],
+            self._failures,
+            view.now_us,
         )
-        return Decision(job, (PutOperation(self._key, _encode_job(job)),))
+        return Decision(*batch_puts(self._job, job, self._failures, self._failures_kept))
 
 
 class _Ids:
@@ -524,6 +558,14 @@ class _Ids:
         value = (now_us // 1_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | random >> 62 << 64
         text = f"{value | 0b10 << 62 | random & (1 << 62) - 1:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _ambiguous(found: Sequence[_Stored]) -> AmbiguousDuplicates:
+    return AmbiguousDuplicates(
+        "several customers have an e-mail, phone or identity of this card",
+        field="customer",
+        customers=",".join(one.held.id for one in found),
+    )
 
 
 def _keys(held: Held, by: MatchBy) -> list[tuple[Kind, str]]:
@@ -588,21 +630,3 @@ def _only(results: Sequence[T | Exception]) -> T:
     if isinstance(result, Exception):
         raise result
     return result
-
-
-_JOB = struct.Struct(">B6Q")
-
-
-def _job_key(job_id: str) -> str:
-    return f"import/{job_id}"
-
-
-def _encode_job(job: Job) -> bytes:
-    return _JOB.pack(1, job.batch, job.rows, job.created, job.updated, job.unchanged, job.failed)
-
-
-def _decode_job(stored: bytes | None) -> Job:
-    if stored is None:
-        return Job()
-    _, *numbers = _JOB.unpack(stored)
-    return Job(*numbers)

@@ -25,6 +25,7 @@ from prometheus_client import Gauge
 from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
+from service.identity.jobs import Jobs
 from service.identity.matching import Matcher
 from service.identity.operations import Operations
 from service.identity.registry import Registry
@@ -71,6 +72,7 @@ class Account:
     operations: Operations
     scans: Scans
     trainings: Trainings
+    imports: Jobs
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -170,12 +172,14 @@ class Accounts:
             operations,
             Scans(index, operations, self._settings),
             Trainings(index, operations, self._settings),
+            Jobs(index, self._settings),
         )
 
     async def recover(self) -> None:
         """Find the long work that a process of before did not come to the end of."""
         for account in self._by_name.values():
             await account.operations.recover()
+            account.imports.recover()
 
     def authenticate(self, authorization: str) -> tuple[Account, str]:
         """Return account and actor of a call's `authorization` metadata."""
@@ -192,5 +196,6 @@ class Accounts:
         """Stop settling and long work, write what waits, close the files."""
         accounts = list(self._by_name.values())
         await asyncio.gather(*(account.operations.close() for account in accounts))
+        await asyncio.gather(*(account.imports.close() for account in accounts))
         await asyncio.gather(*(account.settler.close() for account in accounts))
         await asyncio.gather(*(account.index.close() for account in accounts))

@@ -5,17 +5,37 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
+from enum import IntEnum
+from functools import partial
+from typing import TypeVar, cast
 
 from namesake import v1
 from service.core.model import Channel, Checked, Lookup
-from service.errors import InvalidArgument, NamesakeError, ReaderStalled, ShuttingDown
-from service.identity.registry import Batch, Job, MatchBy, Registry, Saved, Terms
+from service.errors import InvalidArgument, ReaderStalled, ShuttingDown
+from service.identity.jobs import Job, Stream, failure_of
+from service.identity.registry import (
+    Batch,
+    MatchBy,
+    OnConflict,
+    OnMatch,
+    Registry,
+    Saved,
+    Terms,
+)
 from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller, decode_with
+from service.server.jobs import (
+    ImportJobs,
+    check_title,
+    counts,
+    difference,
+    encoded,
+    failure_message,
+)
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token
 from service.server.rules import check_once, check_region
@@ -33,22 +53,25 @@ _MATCH_ORDER = (
     MatchBy.EMAIL,
 )
 
+Choice = TypeVar("Choice", bound=IntEnum)
+
 
 @dataclass(frozen=True, slots=True)
 class _Import:
-    """One import stream: its settings and whom it writes to."""
+    """One import stream: its settings and whom it writes to. A trial has no job to stream to."""
 
     registry: Registry
     job_id: str
     rows: wire.Rows
     terms: Terms
+    stream: Stream | None
 
 
-class TransferService(v1.TransferServiceServicer):
+class TransferService(ImportJobs, v1.TransferServiceServicer):
     """See transfer_service.proto."""
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._stopping = stopping
 
     async def ImportCustomers(  # type: ignore[override]  # noqa: N802
@@ -56,12 +79,24 @@ class TransferService(v1.TransferServiceServicer):
     ) -> AsyncIterator[v1.ImportCustomersResponse]:
         """Save batch after batch, from encoded requests; acknowledge each when it is durable."""
         run = await self._begin(request_iterator)
-        job = Job() if run.terms.dry_run else run.registry.job(run.job_id)
+        try:
+            async with aclosing(self._import(run, request_iterator)) as answers:
+                async for answer in answers:
+                    yield answer
+        finally:
+            if run.stream is not None:
+                run.stream.close()
+
+    async def _import(
+        self, run: _Import, requests: AsyncIterator[bytes]
+    ) -> AsyncGenerator[v1.ImportCustomersResponse, None]:
+        job = Job(run.job_id) if run.stream is None else run.stream.job
         index = caller().account.index
-        yield v1.ImportCustomersResponse(durable_batch=job.batch, counts=_counts(job))
+        yield v1.ImportCustomersResponse(durable_batch=job.batch, counts=counts(job))
         under_way: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(BATCHES_UNDER_WAY)
         started: set[asyncio.Task[Batch]] = set()
-        reader = asyncio.create_task(self._read(run, request_iterator, under_way, started))
+        reader = asyncio.create_task(self._read(run, requests, under_way, started))
+        watch = _watch(run.stream, reader)
         try:
             while (task := await under_way.get()) is not None:
                 batch = await task
@@ -69,12 +104,16 @@ class TransferService(v1.TransferServiceServicer):
                 with index.snapshot() as snapshot:
                     sequence = snapshot.sequence
                 yield _progress(job, batch, sequence)  # a client may be long in taking it
-            await reader
+            if watch.done():
+                await watch
+            if await reader and run.stream is not None:
+                await run.stream.end()
         finally:
+            watch.cancel()
             reader.cancel()
             while not under_way.empty():  # or it would wait to say that nothing more comes
                 under_way.get_nowait()
-            await asyncio.gather(reader, *started, return_exceptions=True)
+            await asyncio.gather(watch, reader, *started, return_exceptions=True)
 
     async def _begin(self, requests: AsyncIterator[bytes]) -> _Import:
         first = decode_with(v1.ImportCustomersRequest.FromString, await anext(aiter(requests), b""))
@@ -84,16 +123,24 @@ class TransferService(v1.TransferServiceServicer):
         if not _JOB_ID.fullmatch(settings.job_id):
             raise InvalidArgument("required: 1 to 64 of [A-Za-z0-9_.-]", field="settings.job_id")
         check_region(settings.default_region, "settings.default_region")
+        check_title(settings.title)
         who = caller()
         terms = Terms(
             actor=who.actor,
             region=settings.default_region or who.account.default_region,
             lookup=Lookup.DEFER,
             match_order=_match_order(settings),
+            on_match=_choice(OnMatch, settings.on_match, "on_match"),
+            on_conflict=_choice(OnConflict, settings.on_conflict, "on_conflict"),
             dry_run=settings.dry_run,
         )
         rows = wire.Rows(settings, self._settings)
-        return _Import(who.account.registry, settings.job_id, rows, terms)
+        stored = encoded(settings, self._settings.customer_limit)
+        stream = None
+        if not settings.dry_run:
+            differs = partial(difference, settings)
+            stream = await who.account.imports.open(settings.job_id, stored, who.actor, differs)
+        return _Import(who.account.registry, settings.job_id, rows, terms, stream)
 
     async def _read(
         self,
@@ -101,14 +148,20 @@ class TransferService(v1.TransferServiceServicer):
         requests: AsyncIterator[bytes],
         under_way: asyncio.Queue[asyncio.Task[Batch] | None],
         started: set[asyncio.Task[Batch]],
-    ) -> None:
-        """Check batches as they arrive and queue their commits; None ends the queue."""
+    ) -> bool:
+        """Check batches as they arrive and queue their commits; None ends the queue.
+
+        Returns whether the caller said that this was all.
+        """
         try:
             async for request in requests:
+                if wire.is_end(request):
+                    return True
                 task = await self._start_batch(run, request)
                 started.add(task)
                 task.add_done_callback(started.discard)
                 await under_way.put(task)
+            return False
         finally:
             await under_way.put(None)
 
@@ -116,7 +169,8 @@ class TransferService(v1.TransferServiceServicer):
         number, cards = run.rows.read(request)
         if not number:
             raise InvalidArgument("batches are numbered from 1", field="batch.number")
-        return await run.registry.import_batch(run.job_id, number, cards, run.terms)
+        stream = 0 if run.stream is None else run.stream.number
+        return await run.registry.import_batch(run.job_id, number, cards, run.terms, stream)
 
     async def ExportCustomers(  # type: ignore[override]  # noqa: N802
         self, request: v1.ExportCustomersRequest, context: Context
@@ -203,25 +257,38 @@ def _match_order(settings: v1.ImportSettings) -> tuple[MatchBy, ...]:
         raise InvalidArgument("not a way to match", field="settings.match_order") from error
 
 
-def _counts(job: Job) -> v1.ImportCounts:
-    return v1.ImportCounts(
-        rows=job.rows,
-        created=job.created,
-        updated=job.updated,
-        unchanged=job.unchanged,
-        failed=job.failed,
-    )
+def _choice(kind: type[Choice], given: int, name: str) -> Choice:
+    """Return a choice of the settings; the first is the default."""
+    try:
+        return kind(given or 1)
+    except ValueError as error:
+        raise InvalidArgument("not one of its values", field=f"settings.{name}") from error
+
+
+def _watch(stream: Stream | None, reader: asyncio.Task[bool]) -> asyncio.Task[None]:
+    """Read no more requests from where the stream may not add batches any more."""
+
+    async def watch() -> None:
+        if stream is not None:
+            await stream.watch()
+
+    watching = asyncio.create_task(watch())
+    if stream is not None:
+        watching.add_done_callback(lambda _: reader.cancel())
+    return watching
 
 
 def _added(one: Job, other: Job) -> Job:
     # A dry run stores no progress, so each of its batches counts itself alone.
     return Job(
+        one.id,
         batch=other.batch,
         rows=one.rows + other.rows,
         created=one.created + other.created,
         updated=one.updated + other.updated,
         unchanged=one.unchanged + other.unchanged,
         failed=one.failed + other.failed,
+        skipped=one.skipped + other.skipped,
     )
 
 
@@ -230,20 +297,14 @@ def _progress(job: Job, batch: Batch, sequence: int) -> v1.ImportCustomersRespon
     return v1.ImportCustomersResponse(
         durable_batch=job.batch,
         sequence=sequence,
-        counts=_counts(job),
+        counts=counts(job),
         failures=[
-            _failure(first_row + index, result)
+            failure_message(failure_of(first_row + index, result))
             for index, result in enumerate(batch.results)
             if not isinstance(result, Saved)
         ],
         findings=_findings(batch.checked),
     )
-
-
-def _failure(row: int, error: object) -> v1.RowFailure:
-    if isinstance(error, NamesakeError):
-        return v1.RowFailure(row=row, field=error.field, reason=error.reason, message=error.message)
-    return v1.RowFailure(row=row, reason=NamesakeError.reason, message="an unexpected fault")
 
 
 def _findings(checked: Sequence[Checked]) -> list[v1.FindingCount]:

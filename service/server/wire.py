@@ -148,6 +148,19 @@ class Incoming(NamedTuple):
     others: list[tuple[int, Card | NamesakeError]]  # with their places in the batch
 
 
+_END_TAG = v1.ImportCustomersRequest(end=v1.ImportEnd()).SerializeToString()[:1]
+
+
+def is_end(request: bytes) -> bool:
+    """Tell whether an encoded request of an import is its end, and no batch."""
+    if not request.startswith(_END_TAG):
+        return False
+    try:
+        return v1.ImportCustomersRequest.FromString(request).WhichOneof("message") == "end"
+    except DecodeError as error:
+        raise InvalidArgument("the request is not a message of this method") from error
+
+
 class Rows:
     """Reads the batches of one import, adding to each row what is the same for all.
 

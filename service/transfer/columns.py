@@ -20,6 +20,7 @@ from service.transfer.rows import KINDS, Custom, PartialDate, Reach, Row, RowRef
 from service.transfer.words import DateOrder, plain
 
 IGNORED = "-"
+FAILURE = "failure_"  # begins the columns that say why a row failed, of rows to import again
 
 # Field: headers that mean it, beside the field's own name.
 _HEADERS = {
@@ -224,7 +225,9 @@ class Columns:
     def unrecognised(self) -> tuple[str, ...]:
         """Headers of columns that are left out."""
         return tuple(
-            name for name, field in zip(self.header, self.fields, strict=True) if not field
+            name
+            for name, field in zip(self.header, self.fields, strict=True)
+            if not field and not name.startswith(FAILURE)
         )
 
     def row(self, cells: Sequence[str]) -> Row:

@@ -267,10 +267,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def private(path: str, *, append: bool) -> BinaryIO:
+def private(path: str) -> BinaryIO:
     """Open a file that holds customers for writing: a new one is readable by the owner alone."""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
-    return os.fdopen(os.open(path, flags, 0o600), "ab" if append else "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def rows_text(rows: Iterable[Sequence[str]], delimiter: str) -> str:

@@ -57,7 +57,8 @@ def test_a_table_is_imported_with_its_failures(namesake: Namesake, tmp_path: Pat
     assert done.status == 3, done.err
     assert "'Schuh'" in done.err
     (summary,) = done.lines
-    assert summary["counts"] == {"rows": 3, "created": 2, "updated": 0, "unchanged": 0, "failed": 1}
+    counts = {"rows": 3, "created": 2, "updated": 0, "unchanged": 0, "failed": 1, "skipped": 0}
+    assert summary["counts"] == counts
     assert summary["refused"] == 1
     assert {f["verdict"] for f in summary["findings"] if f["channel"] == "PHONE"} == {"VALID"}
     rows = _table(failed)

@@ -164,8 +164,35 @@ def test_what_a_broken_streams_thread_still_read_goes_to_the_next_stream() -> No
 def test_a_job_that_is_resumed_by_another_process_skips_what_is_durable() -> None:
     outbox = Outbox(_batches(6))
     batches = outbox.open()()
+    assert [batch.number for batch in outbox.catch_up(4)] == [1, 2, 3, 4]
     outbox.acknowledge(4)
     assert [batch.number for batch in batches] == [5, 6]
+
+
+def test_whoever_breaks_off_while_catching_up_is_given_the_same_batch_again() -> None:
+    outbox = Outbox(_batches(6))
+    outbox.open()
+    broken = outbox.catch_up(3)
+    assert _numbers(broken, 2) == [1, 2]
+    batches = outbox.open()()
+    # Meanwhile more became durable; what was sent and not acknowledged comes before the file.
+    assert [batch.number for batch in outbox.catch_up(4)] == [2, 3, 4]
+    outbox.acknowledge(4)
+    assert next(batches).number == 5
+    again = outbox.open()()
+    assert [batch.number for batch in outbox.catch_up(5)] == [5]
+    outbox.acknowledge(5)
+    assert [batch.number for batch in again] == [6]
+    assert outbox.whole
+
+
+def test_a_job_that_is_further_than_the_file_ends_with_it() -> None:
+    outbox = Outbox(_batches(2))
+    batches = outbox.open()()
+    assert [batch.number for batch in outbox.catch_up(9)] == [1, 2]
+    outbox.acknowledge(9)
+    assert list(batches) == []
+    assert outbox.done
 
 
 def test_a_fault_in_the_file_ends_the_stream_after_what_was_read() -> None:
@@ -178,3 +205,4 @@ def test_a_fault_in_the_file_ends_the_stream_after_what_was_read() -> None:
     outbox.acknowledge(0)
     assert [batch.number for batch in batches] == [1, 2]
     assert isinstance(outbox.fault, InvalidArgument)
+    assert not outbox.whole

@@ -193,6 +193,40 @@ class Client:
         """Import whole batches, numbered from 1; return every response."""
         return list(self.import_stream([opening(job_id, **settings), *numbered(batches)]))
 
+    def job(self, job_id: str) -> v1.ImportJob:
+        """Return an import job."""
+        answer = self.call(self.transfer.GetImport, v1.GetImportRequest(job_id=job_id))
+        job: v1.ImportJob = answer.job
+        return job
+
+    def jobs(self, page_size: int = 0) -> list[v1.ImportJob]:
+        """List the import jobs to the end."""
+        jobs: list[v1.ImportJob] = []
+        token = ""
+        while True:
+            request = v1.ListImportsRequest(page_size=page_size, page_token=token)
+            answer = self.call(self.transfer.ListImports, request)
+            assert not page_size or len(answer.jobs) <= page_size
+            jobs += answer.jobs
+            token = answer.next_page_token
+            if not token:
+                return jobs
+
+    def failures(self, job_id: str, page_size: int = 0, **terms: Any) -> list[v1.RowFailure]:
+        """List the failures of an import job to the end."""
+        failures: list[v1.RowFailure] = []
+        token = ""
+        while True:
+            request = v1.ListImportFailuresRequest(
+                job_id=job_id, page_size=page_size, page_token=token, **terms
+            )
+            answer = self.call(self.transfer.ListImportFailures, request)
+            assert not page_size or len(answer.failures) <= page_size
+            failures += answer.failures
+            token = answer.next_page_token
+            if not token:
+                return failures
+
     def export(self, **terms: Any) -> list[v1.ExportCustomersResponse]:
         """Export to the end; return every message."""
         return list(self.call(self.transfer.ExportCustomers, v1.ExportCustomersRequest(**terms)))

@@ -55,6 +55,11 @@ class Stream:
         (request,) = numbered([customers], number)
         self._requests.put(request)
 
+    def end(self) -> list[v1.ImportCustomersResponse]:
+        """Say that this was all; return the answers that were not read."""
+        self._requests.put(v1.ImportCustomersRequest(end=v1.ImportEnd()))
+        return self.close()
+
     def close(self) -> list[v1.ImportCustomersResponse]:
         """Say that no more comes; return the answers that were not read."""
         self._requests.put(None)

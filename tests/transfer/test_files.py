@@ -252,12 +252,12 @@ def test_the_name_of_a_whole_file_is_durable_too(
     assert synced == [False, True]
 
 
-def test_a_private_file_is_for_its_owner_and_added_to(tmp_path: Path) -> None:
+def test_a_private_file_is_for_its_owner_and_written_anew(tmp_path: Path) -> None:
     path = tmp_path / "failed.csv"
-    for text, append in ((b"old", False), (b"new", False), (b"er", True)):
-        with private(str(path), append=append) as stream:
+    for text in (b"older", b"new"):
+        with private(str(path)) as stream:
             stream.write(text)
-    assert path.read_bytes() == b"newer"
+    assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o077 == 0
 
 
