@@ -35,10 +35,11 @@ from benchmarks.cards import import_messages
 from namesake import v1
 from service.core.model import Lookup
 from service.core.prepare import match_key
-from service.identity.registry import Batch, MatchBy, Registry, Saved, Terms
+from service.identity.batches import Batch
+from service.identity.registry import MatchBy, Registry, Terms
 from service.index import Index
 from service.server.transfers import BATCHES_UNDER_WAY
-from service.server.wire import Records, card
+from service.server.wire import Records, Rows
 from service.settings import Settings
 from service.validation.validator import Validator
 
@@ -128,11 +129,10 @@ async def _feed(
     registry: Registry, messages: Sequence[bytes], terms: Terms, settings: Settings
 ) -> None:
     """Do what the import stream does: check a batch while those before it are committed."""
+    rows = Rows(v1.ImportSettings(), settings)
     under_way: deque[asyncio.Task[Batch]] = deque()
     for message in messages:
-        batch = v1.ImportCustomersRequest.FromString(message).batch
-        cards = [card(customer, settings) for customer in batch.customers]
-        under_way.append(await registry.import_batch("profile", batch.number, cards, terms))
+        under_way.append(await registry.import_batch("profile", rows.read(message), terms))
         await asyncio.sleep(0)  # the task hands its batch to the writer
         if len(under_way) > BATCHES_UNDER_WAY:
             _confirm(await under_way.popleft())
@@ -141,7 +141,7 @@ async def _feed(
 
 
 def _confirm(batch: Batch) -> None:
-    if not all(isinstance(result, Saved) for result in batch.results):
+    if batch.failures:
         raise RuntimeError("a row was refused: this measures nothing")
 
 

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     group_limit_items: int = Field(
         4_000, ge=1, description="Decisions in one durable commit: longer ones delay card saves"
     )
+    bulk_limit_items: int = Field(
+        1_000,
+        ge=1,
+        description="Rows of imports in one durable commit, or one batch: longer ones delay saves",
+    )
     group_wait_us: int = Field(
         2_000,
         ge=0,
@@ -112,7 +117,10 @@ class Settings(BaseSettings):
         64, ge=1, description="Decisions with which a commit waits no longer"
     )
     write_queue_items: int = Field(
-        20_000, ge=1, description="Decisions waiting for the writer before callers are held back"
+        20_000,
+        ge=1,
+        description="Decisions waiting for the writer before callers are held back; as many rows "
+        "of imports",
     )
     request_memory_s: int = Field(
         86_400, ge=1, description="How long a request_id makes a retry return the first outcome"

@@ -15,7 +15,9 @@ from enum import IntEnum
 from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
+from service.core._wire import Batch as Rows
 from service.core.model import Card, Channel, Checked, Codec, Combine, Held, Lookup, Sealed
+from service.core.prepare import Judged
 from service.errors import (
     AmbiguousDuplicates,
     Deleted,
@@ -25,11 +27,22 @@ from service.errors import (
     NotFound,
     StaleEtag,
 )
-from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
+from service.identity.batches import (
+    Batch,
+    BatchRun,
+    Incoming,
+    Origin,
+    Other,
+    findings_of,
+)
+from service.identity.batches import (
+    Found as Findings,
+)
+from service.identity.jobs import Job
 from service.identity.lookup import is_own, others, queries_of, rows_sharing
 from service.index import (
+    Bulk,
     ChangeKind,
-    Decide,
     Decision,
     Delete,
     Found,
@@ -106,6 +119,12 @@ class Terms:
     dry_run: bool = False
     request_id: str = ""
 
+    @property
+    def asked(self) -> tuple[bool, int]:
+        """Return whether ids go before all else, and a bit for each other way to match."""
+        keys = (by for by in self.match_order if by is not MatchBy.CUSTOMER_ID)
+        return MatchBy.CUSTOMER_ID in self.match_order, sum(1 << by for by in keys)
+
 
 class Saved(NamedTuple):
     """A card as it is stored now. `sequence` is the change's, 0 if nothing was written.
@@ -132,15 +151,6 @@ class _Stored(NamedTuple):
 
 T = TypeVar("T")
 Result = Saved | Exception  # a NamesakeError, unless something is broken
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What became of one batch. `results` is empty if the batch was durable before."""
-
-    job: Job
-    results: list[Result]
-    checked: list[Checked]
 
 
 class Registry:
@@ -182,43 +192,51 @@ class Registry:
         return _only(results)
 
     async def import_batch(
-        self,
-        job_id: str,
-        number: int,
-        cards: Sequence[Card | NamesakeError],
-        terms: Terms,
-        stream: int = 0,
+        self, job_id: str, incoming: Incoming, terms: Terms, stream: int = 0
     ) -> asyncio.Task[Batch]:
         """Check one batch of a job and hand it to the writer; the task ends when it is durable.
 
-        The rows and the job's progress are one transaction. `cards` has an error in the place of
-        each row that broke a rule. A batch that is durable already is not applied again; a dry
-        run knows no earlier batches. The task raises `InvalidArgument` where a batch is missing,
-        and what ends a stream that may not add batches any more (`Job.awaits`).
+        The rows and the job's progress are one transaction. A batch that is durable already is not
+        applied again; a dry run knows no earlier batches. The task raises `InvalidArgument` where
+        a batch is missing, and what ends a stream that may not add batches any more
+        (`Job.awaits`).
         """
-        good = [card for card in cards if not isinstance(card, NamesakeError)]
-        checked = await self._check(good, terms)
+        rows = incoming.rows
+        judged = await self._validator.judge(
+            rows.emails,
+            rows.phones,
+            rows.regions,
+            default_region=terms.region,
+            lookup=terms.lookup,
+        )
+        bulk = await asyncio.to_thread(self._ready, rows, judged)
+        broken = [(at, one) for at, one in incoming.others if isinstance(one, NamesakeError)]
+        good = [(at, one) for at, one in incoming.others if not isinstance(one, NamesakeError)]
+        cards = [card for _, card in good]
+        checked = await self._check(cards, terms)
+        others = [
+            Other(at, card, sealed)
+            for (at, card), sealed in zip(good, self._codec.seal(cards, checked), strict=True)
+        ]
         kept = self._settings.import_failures_kept
-        run = _BatchRun(job_id, number, stream, kept, terms.dry_run)
-        rows = zip(good, self._codec.seal(good, checked), strict=True)
-        decisions: list[Decide[object]] = [run.decide_open]
-        for card in cards:
-            if isinstance(card, NamesakeError):
-                decisions.append(partial(run.refuse, card))
-            else:
-                decisions.append(partial(run.decide_row, partial(self._decide, *next(rows), terms)))
-        decisions.append(run.decide_close)
+        origin = Origin(job_id, incoming.number, stream, kept)
+        decide = partial(self._decide_on, terms)
+        run = BatchRun(bulk, others, broken, decide, terms, self._codec, self._index, origin)
         # Tasks start in the order in which they are made, and so are the batches decided.
-        return asyncio.create_task(self._finish(run, decisions, checked))
+        return asyncio.create_task(self._finish(run, terms, findings_of(judged, checked)))
 
-    async def _finish(
-        self, run: _BatchRun, decisions: Sequence[Decide[object]], findings: list[Checked]
-    ) -> Batch:
-        opened, *results, job = await self._index.submit(decisions, dry_run=run.dry_run)
+    def _ready(self, rows: Rows, judged: Judged) -> Bulk:
+        return Bulk(self._codec.prepare(rows, judged), self._index.hash_secret)
+
+    async def _finish(self, run: BatchRun, terms: Terms, findings: Findings) -> Batch:
+        opened, *_, job = await self._index.submit(run, dry_run=terms.dry_run, bulk=True)
         for edge in (opened, job):
             if isinstance(edge, Exception):
                 raise edge
-        return Batch(cast(Job, job), [] if run.is_done else cast(list[Result], results), findings)
+        return Batch(cast(Job, job), run.failures if run.is_open else [], findings)
+
+    def _decide_on(self, terms: Terms, card: Card, sealed: Sealed, view: View) -> Decision[Saved]:
+        return self._decide(card, sealed, terms, view)
 
     async def _check(self, cards: Sequence[Card], terms: Terms) -> list[Checked]:
         points = [point for card in cards for point in card.points]
@@ -457,84 +475,6 @@ class Registry:
         if record is None:
             raise Deleted("the customer that this request saved was deleted since")
         return Saved(Outcome(past.kind), past.row, record, past.sequence)
-
-
-class _BatchRun:
-    """The decisions that open and close a batch, and what its rows must know of them."""
-
-    def __init__(
-        self, job_id: str, number: int, stream: int, failures_kept: int, dry_run: bool
-    ) -> None:
-        self._job_id = job_id
-        self._number = number
-        self._stream = stream
-        self._failures_kept = failures_kept
-        self.dry_run = dry_run
-        self._job = Job(job_id)
-        self._tally: dict[Outcome, int] = {}
-        self._failures: list[RowFailure] = []
-        self.is_done = False
-        self._is_open = False
-
-    def decide_open(self, view: View) -> Decision[None]:
-        """Read how far the job is; a batch that is durable already is not run again."""
-        # The group may be run a second time.
-        self._tally = dict.fromkeys(Outcome, 0)
-        self._failures = []
-        self._is_open = False
-        if self.dry_run:
-            self._job = Job(self._job_id, batch=self._number - 1)
-        else:
-            self._job = self._stored_job(view)
-        self._is_open = self.dry_run or self._job.awaits(self._number, self._stream)
-        self.is_done = not self._is_open
-        return Decision(None)
-
-    def _stored_job(self, view: View) -> Job:
-        job = find(view, self._job_id)
-        if job is None and self._stream:
-            raise NotFound("the import is forgotten: too many others ended since", field="job_id")
-        return job or Job(self._job_id)
-
-    def decide_row(
-        self, decide: Callable[[View], Decision[Saved]], view: View
-    ) -> Decision[Saved | None]:
-        """Run a row's decision and count its outcome."""
-        if not self._is_open:
-            return Decision(None)
-        try:
-            decision = decide(view)
-        except Exception as error:
-            self._fail(error)
-            raise
-        self._tally[decision.outcome.outcome] += 1
-        return Decision(decision.outcome, decision.mutations)
-
-    def refuse(self, error: NamesakeError, view: View) -> Decision[None]:
-        """Count a row that broke a rule before it came here."""
-        if self._is_open:
-            self._fail(error)
-            raise error
-        return Decision(None)
-
-    def _fail(self, error: Exception) -> None:
-        row = self._job.rows + sum(self._tally.values()) + len(self._failures) + 1
-        self._failures.append(failure_of(row, error))
-
-    def decide_close(self, view: View) -> Decision[Job]:
-        """Write how far the job is now, in the same transaction as its rows."""
-        if not self._is_open:
-            return Decision(self._job)
-        tally = self._tally
-        job = self._job.with_batch(
-            tally[Outcome.CREATED],
-            tally[Outcome.UPDATED],
-            tally[Outcome.UNCHANGED],
-            tally[Outcome.SKIPPED],
-            self._failures,
-            view.now_us,
-        )
-        return Decision(*batch_puts(self._job, job, self._failures, self._failures_kept))
 
 
 class _Ids:

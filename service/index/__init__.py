@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from service.core.model import Held
 from service.index import layout
+from service.index._bulk import Bulk, id_key
 from service.index.layout import (
     NORMAL,
     Change,
@@ -46,6 +48,7 @@ from service.index.verify import Fault, Progress, RecordReader, verify
 from service.index.writer import (
     Decide,
     Decision,
+    Decisions,
     Delete,
     DropDistinct,
     DropGroups,
@@ -58,6 +61,7 @@ from service.index.writer import (
     PutOperation,
     PutRedirect,
     PutRequest,
+    PutRows,
     View,
     Writer,
 )
@@ -66,10 +70,12 @@ from service.settings import Settings
 __all__ = [
     "NORMAL",
     "Block",
+    "Bulk",
     "Change",
     "ChangeKind",
     "Decide",
     "Decision",
+    "Decisions",
     "Delete",
     "DistinctPair",
     "DropDistinct",
@@ -89,6 +95,7 @@ __all__ = [
     "PutOperation",
     "PutRedirect",
     "PutRequest",
+    "PutRows",
     "Reads",
     "Remembered",
     "RunKind",
@@ -99,6 +106,7 @@ __all__ = [
     "StoredModel",
     "TableStats",
     "View",
+    "id_key",
     "identity_key",
     "identity_text",
     "keys_of",
@@ -160,15 +168,21 @@ class Index:
         return Snapshot(self._store)
 
     async def submit(
-        self, decisions: Sequence[Decide[Outcome]], *, dry_run: bool = False
+        self, decisions: Decisions[Outcome], *, dry_run: bool = False, bulk: bool = False
     ) -> list[Outcome | Exception]:
         """Decide and write; see `Writer.submit`."""
-        return await self._writer.submit(decisions, dry_run=dry_run)
+        return await self._writer.submit(decisions, dry_run=dry_run, bulk=bulk)
 
     @property
     def queued_items(self) -> int:
         """Decisions that wait for the writer, for metrics."""
         return self._writer.queued_items
+
+    @cached_property
+    def hash_secret(self) -> bytes:
+        """What identities keys are hashed with where they stand in sorted runs."""
+        with self.snapshot() as snapshot:
+            return snapshot.hash_secret
 
     def entries_of(self, held: Held) -> Entries:
         """Return what the index holds of a record, for `Put` and `Delete`."""

@@ -6,6 +6,7 @@ cursor for each sub-database, keys and values written in place, without the GIL.
 of `layout`, which a test holds. Entries of identities and blocks go into sorted runs (`runs`).
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
@@ -98,10 +99,12 @@ cdef struct _Waiting:
     uint64_t row
 
 
+@cython.final
 cdef class Bulk:
     """The ordinary rows of a batch, with their keys hashed: made beside the writer, put by it."""
 
     cdef readonly Prepared rows
+    cdef readonly Py_ssize_t count
     cdef _Hash* _hashes  # of the keys of `rows`
     cdef uint64_t* _ids  # hashes of given ids
     cdef uint64_t[2]* _blocks  # key and second key
@@ -117,7 +120,7 @@ cdef class Bulk:
         if rows.features is None:
             raise ValueError("rows without features")
         memcpy(words, PyBytes_AS_STRING(secret), sizeof(words))
-        self.rows = rows
+        self.rows, self.count = rows, count
         self._hashes = <_Hash*>malloc((rows.key_ends[count] + 1) * sizeof(_Hash))
         self._ids = <uint64_t*>malloc((count + 1) * sizeof(uint64_t))
         self._blocks = <uint64_t[2]*>malloc((count + 1) * KEYS_LIMIT * sizeof(words))

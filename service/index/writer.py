@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import lmdb
 import structlog
@@ -33,6 +34,7 @@ from service.errors import (
     StorageFault,
 )
 from service.index import layout
+from service.index._bulk import Bulk, hashes_of
 from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
 from service.index.layout import Buffer, ChangeKind, Entries, RunKind
 from service.index.runs import identity_entry
@@ -46,6 +48,7 @@ Outcome = TypeVar("Outcome", covariant=True)
 READER_CHECK_S = 10  # a worker killed while others live holds freed pages back at most this long
 NOTHING = Entries()
 REQUEST_KIND_MAX = 255  # it is stored in a byte
+ID_RANDOM_BYTES = 10  # of each UUID
 PURGE_STEPS = 16  # request ids looked at per commit, beside one for each that the commit puts
 
 
@@ -203,8 +206,25 @@ class DropGroups:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class PutRows:
+    """Create the rows of a batch that `View.stale` left out, each as a `Put` would.
+
+    `times` are the encoded times of their records (`Codec.times`).
+    """
+
+    bulk: Bulk
+    times: bytes
+    actor: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an actor over the limit."""
+        layout.check_text(self.actor, "The actor")
+
+
 Mutation = (
     Put
+    | PutRows
     | Delete
     | PutOperation
     | PutRequest
@@ -238,15 +258,36 @@ class View(Reads):
         self.next_sequence = counters.next_sequence
         self.now_us = max(self.wall_us, counters.last_us + 1)
 
+    def stale(self, bulk: Bulk, asked: int, by_id: bool, others: Iterable[bytes]) -> list[int]:
+        """Return which rows of a batch may not be new; `others` are keys of its other rows.
+
+        See `Bulk.stale`; identities keys, and `id_key` of customers' ids.
+        """
+        tables, secret = self._tables, self.hash_secret
+        foreign = hashes_of(others, secret)
+        return bulk.stale(
+            self._calls, tables.ids, tables.identities, self.held, asked, by_id, foreign
+        )
+
 
 Decide = Callable[[View], Decision[Outcome]]
+
+
+class Decisions(Protocol[Outcome]):
+    """Decisions of one caller. Each is taken, and put, before the next is asked for."""
+
+    def __len__(self) -> int:
+        """Return how many they are, for the bounds of queue and group; about."""
+
+    def __iter__(self) -> Iterator[Decide[Outcome]]:
+        """Begin anew: a transaction may have to be run again."""
 
 
 @dataclass(slots=True)
 class _Submission:
     """Decisions that one caller awaits, never split between transactions."""
 
-    decisions: Sequence[Decide[object]]
+    decisions: Decisions[object]
     future: asyncio.Future[list[object]]
     loop: asyncio.AbstractEventLoop = field(repr=False)
     dry_run: bool = False
@@ -256,23 +297,73 @@ _Answer = list[object] | NamesakeError
 _Answered = tuple[_Submission, _Answer]
 
 
+class _Line:
+    """Submissions that wait for the thread, in order. Not guarded."""
+
+    def __init__(self, limit_items: int, group_limit_items: int) -> None:
+        self.items = 0  # of those that are admitted
+        self._limit_items = limit_items
+        self._group_limit_items = group_limit_items
+        self._admitted: deque[_Submission] = deque()
+        self._held_back: deque[_Submission] = deque()
+
+    def __len__(self) -> int:
+        return len(self._admitted)
+
+    def add(self, submission: _Submission) -> None:
+        """Take a submission, and admit what there is room for."""
+        self._held_back.append(submission)
+        self._admit()
+
+    def _admit(self) -> None:
+        """Admit what was held back, in order, as far as the bound allows.
+
+        A submission larger than the whole line is admitted to an empty one.
+        """
+        while self._held_back:
+            size = len(self._held_back[0].decisions)
+            if self._admitted and self.items + size > self._limit_items:
+                return
+            submission = self._held_back.popleft()
+            if not submission.future.cancelled():
+                self._admitted.append(submission)
+                self.items += size
+
+    def take(self) -> list[_Submission]:
+        """Take the submissions of one commit."""
+        group: list[_Submission] = []
+        items = 0
+        while self._admitted:
+            size = len(self._admitted[0].decisions)
+            alone = self._admitted[0].dry_run or (group and group[0].dry_run)
+            if group and (alone or items + size > self._group_limit_items):
+                break
+            group.append(self._admitted.popleft())
+            items += size
+            self.items -= size
+        self._admit()
+        return group
+
+
 class Writer:
-    """Queue and thread. Bounded: see `Settings.write_queue_items` and `group_limit_items`.
+    """Lines and thread. Bounded: see `Settings.write_queue_items` and `group_limit_items`.
 
     Where several callers save at once, the next commit waits a moment (`group_wait_us`) for more
     of them: each commit costs as much as many saves do, in processor time too.
+
+    Imports have a line of their own, and shorter commits (`bulk_limit_items`). Where both lines
+    have something, they take turns: a card waits for one batch at most, an import for the cards
+    that came during its last one.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        self._queue_limit_items = settings.write_queue_items
-        self._group_limit_items = settings.group_limit_items
         self._wait_s = settings.group_wait_us / 1_000_000
         self._enough_items = settings.group_enough_items
         self._wake = threading.Condition()  # guards what follows
-        self._queue: deque[_Submission] = deque()
-        self._queued_items = 0
-        self._held_back: deque[_Submission] = deque()
+        self._cards = _Line(settings.write_queue_items, settings.group_limit_items)
+        self._bulk = _Line(settings.write_queue_items, settings.bulk_limit_items)
+        self._is_bulks_turn = False
         self._is_idle = False  # whether the thread waits for a first submission
         self._is_busy = False  # whether the last commit was of several
         self._closing = False
@@ -284,9 +375,11 @@ class Writer:
         self._thread.start()
 
     async def submit(
-        self, decisions: Sequence[Decide[Outcome]], *, dry_run: bool = False
+        self, decisions: Decisions[Outcome], *, dry_run: bool = False, bulk: bool = False
     ) -> list[Outcome | Exception]:
         """Run decisions in one transaction and return their outcomes after the durable commit.
+
+        With `bulk` they stand in the line of the imports.
 
         A dry run decides and puts like any other, in a transaction of its own that is then
         given up: its outcomes are those that a real one would have had.
@@ -297,24 +390,23 @@ class Writer:
         written; cancelled later, it may be. Raises StorageFull, StorageFault (nothing of the
         submission was written), IndexBusy (neither, and a retry helps) or ShuttingDown.
         """
-        if not decisions:
+        if not len(decisions):
             return []
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[object]] = loop.create_future()
-        submission = _Submission(cast("Sequence[Decide[object]]", decisions), future, loop, dry_run)
+        submission = _Submission(cast("Decisions[object]", decisions), future, loop, dry_run)
         with self._wake:
             if self._closing:
                 raise ShuttingDown("The index is closing")
-            self._held_back.append(submission)
-            self._admit()
-            if self._is_idle or self._queued_items >= self._enough_items:
+            (self._bulk if bulk else self._cards).add(submission)
+            if self._is_idle or bulk or self._are_enough():
                 self._wake.notify()
         return cast("list[Outcome | Exception]", await future)
 
     @property
     def queued_items(self) -> int:
         """Decisions admitted and not yet taken by the writer."""
-        return self._queued_items
+        return self._cards.items + self._bulk.items
 
     async def close(self) -> None:
         """Refuse new submissions, finish those that wait, end the thread."""
@@ -323,44 +415,25 @@ class Writer:
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
 
-    # The queue
-
-    def _admit(self) -> None:
-        """Queue what was held back, in order, as far as the bound allows; the lock is held.
-
-        A submission larger than the whole queue is admitted to an empty one.
-        """
-        while self._held_back:
-            size = len(self._held_back[0].decisions)
-            if self._queue and self._queued_items + size > self._queue_limit_items:
-                return
-            submission = self._held_back.popleft()
-            if not submission.future.cancelled():
-                self._queue.append(submission)
-                self._queued_items += size
+    def _are_enough(self) -> bool:
+        return self._cards.items >= self._enough_items
 
     def _take(self) -> list[_Submission]:
         """Wait for submissions and take those of one commit; empty when all is done."""
         with self._wake:
-            while not self._queue:
+            while not self._cards and not self._bulk:
                 if self._closing:
                     return []
                 self._is_idle = True
                 self._wake.wait()
                 self._is_idle = False
-            if self._is_busy and self._queued_items < self._enough_items and not self._closing:
+            if self._is_busy and not (self._bulk or self._closing or self._are_enough()):
                 self._wake.wait(self._wait_s)
-            group: list[_Submission] = []
-            items = 0
-            while self._queue:
-                size = len(self._queue[0].decisions)
-                alone = self._queue[0].dry_run or (group and group[0].dry_run)
-                if group and (alone or items + size > self._group_limit_items):
-                    break
-                group.append(self._queue.popleft())
-                items += size
-                self._queued_items -= size
-            self._admit()
+            if self._bulk and (self._is_bulks_turn or not self._cards):
+                self._is_bulks_turn = False
+                return self._bulk.take()
+            group = self._cards.take()
+            self._is_bulks_turn = True
             self._is_busy = len(group) > 1
         return group
 
@@ -509,6 +582,8 @@ class _GroupTransaction:
         match mutation:
             case Put():
                 self._put(mutation)
+            case PutRows():
+                self._put_rows(mutation)
             case Delete():
                 self._delete(mutation)
             case PutOperation():
@@ -543,6 +618,24 @@ class _GroupTransaction:
         if put.features is not None:
             self._compare_by(row, put.features, new, put.bulk)
         self._record(put.kind, row, put.id, put.actor, put.reason, put.diff)
+
+    def _put_rows(self, put: PutRows) -> None:
+        self.flush()  # the changes of the group so far come before these
+        view, bulk = self._view, put.bulk
+        count, identities, blocks = bulk.create(
+            self._calls,
+            self._tables,
+            view.next_row,
+            view.next_sequence,
+            view.now_us,
+            put.actor.encode(),
+            put.times,
+            os.urandom(ID_RANDOM_BYTES * bulk.count),
+        )
+        view.next_row += count
+        view.next_sequence += count
+        self.add_run(RunKind.IDENTITIES, identities)
+        self.add_run(RunKind.BLOCKS, blocks)
 
     def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
         """Write the difference between what the index held of a row and is to hold."""

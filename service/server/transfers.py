@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,16 +12,15 @@ from functools import partial
 from typing import TypeVar, cast
 
 from namesake import v1
-from service.core.model import Channel, Checked, Lookup
+from service.core.model import Channel, Lookup
 from service.errors import InvalidArgument, ReaderStalled, ShuttingDown
-from service.identity.jobs import Job, Stream, failure_of
+from service.identity.batches import Batch, Found
+from service.identity.jobs import Job, Stream
 from service.identity.registry import (
-    Batch,
     MatchBy,
     OnConflict,
     OnMatch,
     Registry,
-    Saved,
     Terms,
 )
 from service.index import Snapshot
@@ -166,11 +164,11 @@ class TransferService(ImportJobs, v1.TransferServiceServicer):
             await under_way.put(None)
 
     async def _start_batch(self, run: _Import, request: bytes) -> asyncio.Task[Batch]:
-        number, cards = run.rows.read(request)
-        if not number:
+        incoming = run.rows.read(request)
+        if not incoming.number:
             raise InvalidArgument("batches are numbered from 1", field="batch.number")
         stream = 0 if run.stream is None else run.stream.number
-        return await run.registry.import_batch(run.job_id, number, cards, run.terms, stream)
+        return await run.registry.import_batch(run.job_id, incoming, run.terms, stream)
 
     async def ExportCustomers(  # type: ignore[override]  # noqa: N802
         self, request: v1.ExportCustomersRequest, context: Context
@@ -293,22 +291,18 @@ def _added(one: Job, other: Job) -> Job:
 
 
 def _progress(job: Job, batch: Batch, sequence: int) -> v1.ImportCustomersResponse:
-    first_row = job.rows - len(batch.results) + 1
+    # Of a trial the job counts one batch alone, its rows are numbered through.
+    before = job.rows - batch.job.rows
     return v1.ImportCustomersResponse(
         durable_batch=job.batch,
         sequence=sequence,
         counts=counts(job),
-        failures=[
-            failure_message(failure_of(first_row + index, result))
-            for index, result in enumerate(batch.results)
-            if not isinstance(result, Saved)
-        ],
-        findings=_findings(batch.checked),
+        failures=[failure_message(one._replace(row=before + one.row)) for one in batch.failures],
+        findings=_findings(batch.findings),
     )
 
 
-def _findings(checked: Sequence[Checked]) -> list[v1.FindingCount]:
-    tally = Counter((one.channel, one.finding.verdict, one.finding.reason) for one in checked)
+def _findings(found: Found) -> list[v1.FindingCount]:
     channels = {Channel.EMAIL: v1.CHANNEL_EMAIL, Channel.PHONE: v1.CHANNEL_CALL}
     return [
         v1.FindingCount(
@@ -317,5 +311,5 @@ def _findings(checked: Sequence[Checked]) -> list[v1.FindingCount]:
             reason=cast(v1.Reason.ValueType, reason),
             count=count,
         )
-        for (channel, verdict, reason), count in sorted(tally.items())
+        for (channel, verdict, reason), count in sorted(found.items())
     ]

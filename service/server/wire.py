@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
 from service.core import _wire
+from service.core._phones import REGIONS
 from service.core.model import (
     MESSAGES,
     Card,
@@ -30,9 +31,9 @@ from service.core.model import (
     Reason,
     Sealed,
 )
-from service.core._phones import REGIONS
 from service.core.prepare import Judged, features, pack, phone_display
 from service.errors import InvalidArgument, NamesakeError
+from service.identity.batches import Incoming
 from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
 
@@ -138,14 +139,6 @@ def _card(customer: v1.Customer, region: str) -> Card:
 def _clear(message: Message, names: Iterable[str]) -> None:
     for name in names:
         message.ClearField(name)
-
-
-class Incoming(NamedTuple):
-    """A batch that came in: its ordinary rows together, of each other its card or what it breaks."""
-
-    number: int
-    batch: _wire.Batch
-    others: list[tuple[int, Card | NamesakeError]]  # with their places in the batch
 
 
 _END_TAG = v1.ImportCustomersRequest(end=v1.ImportEnd()).SerializeToString()[:1]

@@ -1,0 +1,210 @@
+"""Batches of an import: what is decided about their rows, and how far their job is then.
+
+The rows of a batch and the job's progress are one transaction. Rows that are surely new, whatever
+their order (`Bulk.stale`), are created together; each other row is decided as a save is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from service.core._wire import Batch as Rows
+from service.core.model import Card, Channel, Checked, Codec, Reason, Sealed, Verdict
+from service.core.prepare import Judged
+from service.errors import NamesakeError, NotFound
+from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
+from service.index import Bulk, Decide, Decision, Index, PutRows, View, id_key
+
+if TYPE_CHECKING:
+    from service.identity.registry import Saved, Terms
+
+Found = Counter[tuple[Channel, Verdict, Reason]]
+
+
+class Incoming(NamedTuple):
+    """A batch that came in: its ordinary rows together, of each other its card or what it breaks."""
+
+    number: int
+    rows: Rows
+    others: list[tuple[int, Card | NamesakeError]]  # with their places in the batch
+
+
+class Batch(NamedTuple):
+    """What became of one batch. `failures` is empty if the batch was durable before."""
+
+    job: Job
+    failures: list[RowFailure]
+    findings: Found
+
+
+class Origin(NamedTuple):
+    """Which batch it is: of which job, in which stream; and how many failures a job keeps."""
+
+    job_id: str
+    number: int
+    stream: int
+    failures_kept: int
+
+
+class Other(NamedTuple):
+    """A row that is no ordinary one."""
+
+    place: int
+    card: Card
+    sealed: Sealed
+
+
+class BatchRun:
+    """The decisions about one batch, as the writer takes them; it may have to begin again.
+
+    What an earlier decision came to decides which ones follow it.
+    """
+
+    def __init__(
+        self,
+        bulk: Bulk,
+        others: Sequence[Other],
+        broken: Sequence[tuple[int, NamesakeError]],
+        decide: Callable[[Card, Sealed, View], Decision[Saved]],
+        terms: Terms,
+        codec: Codec,
+        index: Index,
+        origin: Origin,
+    ) -> None:
+        """Take a batch: its ordinary rows, the others, and those that broke a rule before."""
+        self._origin = origin
+        self._bulk = bulk
+        self._others = others
+        self._broken = broken
+        self._decide = decide
+        self._terms = terms
+        self._codec = codec
+        self._keys = [key for other in others for key in _keys_of(other, index)]
+        self._by_id, self._asked = terms.asked
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tally: Counter[int] = Counter()
+        self._left: list[tuple[int, Decide[Saved]]] = []
+        self._fault: Exception | None = None
+        self.failures: list[RowFailure] = []
+        self.is_open = False
+        self._job = Job(self._origin.job_id, batch=self._origin.number - 1)
+
+    def __len__(self) -> int:
+        """Return how many items this is for the bounds of the writer."""
+        return self._bulk.count + len(self._others) + len(self._broken) + 2
+
+    def __iter__(self) -> Iterator[Decide[object]]:
+        """Yield the decisions; each is taken before the next is asked for."""
+        self._begin()
+        yield self.decide_open
+        if self.is_open:
+            yield self.decide_new
+            for place, decide in self._left:
+                yield partial(self.decide_row, place, decide)
+        yield self.decide_close
+
+    def decide_open(self, view: View) -> Decision[None]:
+        """Read how far the job is; a batch that is durable already is not run again."""
+        if self._terms.dry_run:
+            self.is_open = True
+            return Decision(None)
+        try:
+            self._job = self._stored_job(view)
+            self.is_open = self._job.awaits(self._origin.number, self._origin.stream)
+        except NamesakeError as error:
+            self._fault = error
+            raise
+        return Decision(None)
+
+    def _stored_job(self, view: View) -> Job:
+        job = find(view, self._origin.job_id)
+        if job is None and self._origin.stream:
+            raise NotFound("the import is forgotten: too many others ended since", field="job_id")
+        return job or Job(self._origin.job_id)
+
+    def decide_new(self, view: View) -> Decision[int]:
+        """Create the rows that are surely new; note what is to be decided one by one."""
+        try:
+            stale = view.stale(self._bulk, self._asked, self._by_id, self._keys)
+        except Exception as error:
+            self._fault = error
+            raise
+        places = self._bulk.rows.batch.places()
+        self._left = [(places[index], partial(self._decide_one, index)) for index in stale]
+        self._left += [
+            (one.place, partial(self._decide, one.card, one.sealed)) for one in self._others
+        ]
+        self._left.sort(key=lambda left: left[0])
+        self.failures = [failure_of(self._row(place), error) for place, error in self._broken]
+        created = self._bulk.count - len(stale)
+        self._tally[_CREATED] = created
+        put = PutRows(self._bulk, self._codec.times(view.now_us, view.now_us), self._terms.actor)
+        return Decision(created, (put,) if created else ())
+
+    def _decide_one(self, index: int, view: View) -> Decision[Saved]:
+        rows = self._bulk.rows
+        return self._decide(rows.batch.card(index), self._codec.sealed(rows, index), view)
+
+    def decide_row(self, place: int, decide: Decide[Saved], view: View) -> Decision[Saved]:
+        """Run a row's decision and count its outcome."""
+        try:
+            decision = decide(view)
+        except Exception as error:
+            self.failures.append(failure_of(self._row(place), error))
+            raise
+        self._tally[decision.outcome.outcome] += 1
+        return decision
+
+    def _row(self, place: int) -> int:
+        return self._job.rows + place + 1
+
+    def decide_close(self, view: View) -> Decision[Job]:
+        """Write how far the job is now, in the same transaction as its rows."""
+        if self._fault is not None:
+            raise self._fault
+        if not self.is_open:
+            return Decision(self._job)
+        self.failures.sort()
+        job = self._job.with_batch(
+            self._tally[_CREATED],
+            self._tally[_UPDATED],
+            self._tally[_UNCHANGED],
+            self._tally[_SKIPPED],
+            self.failures,
+            view.now_us,
+        )
+        return Decision(*batch_puts(self._job, job, self.failures, self._origin.failures_kept))
+
+
+_CREATED, _UPDATED, _UNCHANGED, _SKIPPED = 1, 2, 3, 4  # of `registry.Outcome`
+
+
+def findings_of(judged: Judged, checked: Sequence[Checked]) -> Found:
+    """Count the findings on a batch's contact points."""
+    found: Found = Counter()
+    count = len(judged.findings)
+    for channel, places in (
+        (Channel.EMAIL, judged.email_findings),
+        (Channel.PHONE, judged.phone_findings),
+    ):
+        for place, times in enumerate(np.bincount(places, minlength=count).tolist()):
+            if times:
+                finding = judged.findings[place]
+                found[channel, finding.verdict, finding.reason] += times
+    found.update((one.channel, one.finding.verdict, one.finding.reason) for one in checked)
+    return found
+
+
+def _keys_of(other: Other, index: Index) -> list[bytes]:
+    """Return all that may let another row of the batch be the same customer as this one."""
+    keys = list(index.entries_of(other.sealed.held).keys)
+    if other.card.id:
+        keys.append(id_key(other.card.id))
+    return keys
