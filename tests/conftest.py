@@ -21,7 +21,11 @@ SERVICE = Path(__file__).parent.parent / "service"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to test something else than the sources say: an extension older than its module."""
+    """Refuse to test something else than the sources say: an extension older than its module.
+
+    Servers and commands, of which there are many hundreds, share what Python compiled.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for extension in SERVICE.glob("*/*.so"):
         name = extension.name.split(".")[0]
         kernel = extension.with_name(f"{name}.pyx")

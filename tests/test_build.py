@@ -29,7 +29,8 @@ def test_constraints_hold_where_the_package_is_built_too(tmp_path: Path) -> None
     python.parent.mkdir()
     python.write_text(NOTING.format(python=sys.executable, note=str(tmp_path / "note")))
     python.chmod(0o755)
-    words = ["make", f"PYTHON={python}", f"VENV={tmp_path}", str(tmp_path / ".ready")]
+    words = ["make", f"PYTHON={python}", f"VENV={tmp_path}", f"BUILT={tmp_path / '.built'}"]
+    words.append(str(tmp_path / ".ready"))
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=60)
     told = json.loads((tmp_path / "note").read_text())
     assert {ROOT / str(file) for file in told.values()} == {ROOT / "constraints.txt"}
