@@ -44,7 +44,7 @@ START_GROUP = 3  # the wire type
 
 POINTS = 4  # e-mails, and phones, of a customer that are compared
 
-# Of several whole customers each, which have every field hundreds of times.
+# Each draws several whole customers: every field comes up some hundred times.
 some = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # What is compared of a customer
@@ -88,6 +88,7 @@ def living(draw: st.DrawFn) -> v1.Customer:
     """A customer of any kind, with addresses and more points than are compared."""
     drawn = v1.Customer()
     drawn.CopyFrom(draw(customers))
+    drawn.middle_name = draw(plain)
     drawn.emails.extend(draw(st.lists(emails, max_size=6)))
     drawn.phones.extend(draw(st.lists(phones, max_size=6)))
     drawn.addresses.extend(draw(st.lists(homes, max_size=3)))
