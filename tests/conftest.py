@@ -14,8 +14,17 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, settings
 
 READY_S = 60.0
+
+# Runs a command that an interrupt ends, also where whoever runs the tests has it ignored. A
+# preexec_fn would do that between fork and exec, which is no place to be with the threads of gRPC.
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+
+# How long an example takes says how much else the machine does.
+settings.register_profile("namesake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("namesake")
 
 SERVICE = Path(__file__).parent.parent / "service"
 
@@ -132,4 +141,4 @@ def wait_until(what: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-__all__ = ["NO_DNS", "Server", "StartServer", "wait_until"]
+__all__ = ["INTERRUPTIBLE", "NO_DNS", "Server", "StartServer", "wait_until"]
