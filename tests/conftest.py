@@ -14,14 +14,27 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, settings
 
 READY_S = 60.0
+
+# Runs a command that an interrupt ends, also where whoever runs the tests has it ignored. A
+# preexec_fn would do that between fork and exec, which is no place to be with the threads of gRPC.
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+
+# How long an example takes says how much else the machine does.
+settings.register_profile("namesake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("namesake")
 
 SERVICE = Path(__file__).parent.parent / "service"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to test something else than the sources say: an extension older than its module."""
+    """Refuse to test something else than the sources say: an extension older than its module.
+
+    Servers and commands, of which there are many hundreds, share what Python compiled.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for extension in SERVICE.glob("*/*.so"):
         name = extension.name.split(".")[0]
         kernel = extension.with_name(f"{name}.pyx")
@@ -128,4 +141,4 @@ def wait_until(what: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-__all__ = ["NO_DNS", "Server", "StartServer", "wait_until"]
+__all__ = ["INTERRUPTIBLE", "NO_DNS", "Server", "StartServer", "wait_until"]

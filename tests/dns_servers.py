@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import subprocess
 import time
@@ -16,6 +17,7 @@ from typing import Any, Self, TypeAlias
 import dnslib
 
 START_S = 20.0
+PORTS = range(10_000, 32_768)  # below those that the kernel gives to whoever asks for any
 
 # Zone → its records after SOA and NS. The TTL of positives is 300 s, of negatives 60 s.
 ZONES = {
@@ -40,15 +42,18 @@ _SOA = (
 
 
 def free_port() -> int:
-    """Return a port that nobody uses at the moment, in UDP and TCP."""
+    """Return a port that nobody uses at the moment, in UDP and TCP.
+
+    Nor soon: it is given to no other, and one that is drawn by tests in another process differs.
+    """
     for _ in range(50):
+        port = secrets.choice(PORTS)
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         ):
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue

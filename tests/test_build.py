@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,14 +26,29 @@ def test_constraints_hold_where_the_package_is_built_too(tmp_path: Path) -> None
 
     pip 25.3 has an option of its own for what it builds with; older ones take the same for both.
     """
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text(NOTING.format(python=sys.executable, note=str(tmp_path / "note")))
-    python.chmod(0o755)
-    words = ["make", f"PYTHON={python}", f"VENV={tmp_path}", str(tmp_path / ".ready")]
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    make(tmp_path, ".ready")
     told = json.loads((tmp_path / "note").read_text())
     assert {ROOT / str(file) for file in told.values()} == {ROOT / "constraints.txt"}
+
+
+def test_what_the_installation_compiled_is_not_compiled_again(tmp_path: Path) -> None:
+    """But once a module is newer than that it is."""
+    assert "Compiling" not in make(tmp_path, ".built")
+    assert "Compiling" not in make(tmp_path, ".built")
+    os.utime(tmp_path / ".built", (0, 0))
+    assert "Compiling" in make(tmp_path, ".built")
+
+
+def make(folder: Path, target: str) -> str:
+    """Make what is to lie in a folder instead of the tree; return what was said."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(exist_ok=True)
+    python.write_text(NOTING.format(python=sys.executable, note=str(folder / "note")))
+    python.chmod(0o755)
+    words = ["make", f"PYTHON={python}", f"VENV={folder}", f"BUILT={folder / '.built'}"]
+    words.append(str(folder / target))
+    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout
 
 
 def test_what_makes_the_stubs_is_pinned() -> None:

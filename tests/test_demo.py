@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import INTERRUPTIBLE
+
 COMMAND = (sys.executable, "-m", "demo.run", "--rows", "600")
 
 
@@ -35,12 +37,10 @@ def test_the_demo_shows_everything_and_cleans_up(tmp_path: Path) -> None:
 
 def test_the_demo_stays_up_when_asked_to_and_ends_with_an_interrupt(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        COMMAND,
+        [*INTERRUPTIBLE, *COMMAND],
         env=_environment(tmp_path, KEEP="1"),
         stdout=subprocess.PIPE,
         text=True,
-        # Whoever runs tests in the background has it ignored, and so would the demo.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     for line in process.stdout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import INTERRUPTIBLE, Server
 
 COMMAND = (sys.executable, "-m", "service")
 
@@ -51,9 +50,8 @@ def running(*arguments: str, server: str = "") -> Iterator[subprocess.Popen[byte
     """Run `namesake` as a terminal's foreground does, with a standard input that stays quiet."""
     environment = {**os.environ, "NAMESAKE_SERVER": server} if server else None
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [*INTERRUPTIBLE, *COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     with process:
         try:

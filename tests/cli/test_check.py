@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import COMMAND, Namesake, running
-from tests.conftest import wait_until
+from tests.conftest import INTERRUPTIBLE, wait_until
 
 ADDED = (
     "email_verdict", "email_reason", "email_normal", "phone_verdict", "phone_reason", "phone_e164",
@@ -161,11 +161,19 @@ def test_an_interrupt_of_all_processes_is_told_once(tmp_path: Path, seconds: flo
     source = tmp_path / "people.csv"
     source.write_bytes(b"email\n" + b"a@x.org\n" * 4_000_000)  # more than is read meanwhile
     process = subprocess.Popen(
-        [*COMMAND, "check", "--no-dns", "--input", str(source), "--output", str(tmp_path / "out")],
+        [
+            *INTERRUPTIBLE,
+            *COMMAND,
+            "check",
+            "--no-dns",
+            "--input",
+            str(source),
+            "--output",
+            str(tmp_path / "out"),
+        ],
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
