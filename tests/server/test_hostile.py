@@ -245,7 +245,8 @@ def test_tokens_of_any_bytes_are_refused_or_harmless(client: Client) -> None:
     client.save(person("a@x.example", id="c"))
     client.save(person("a@x.example", id="d"))
     places = (0, (1 << 63) - 1, (1 << 64) - 2, (1 << 64) - 1)
-    listings = (1, 2, 3, 16, 25, 34, 43, 51, 60)
+    client.import_all("job", [person(last_name="")])
+    listings = (1, 2, 3, 11, 12, 16, 25, 34, 43, 51, 60)
     for place in places:
         for listing in listings:
             for extra in (b"", b"1:a@x.example", b"\xff"):
@@ -264,6 +265,11 @@ def codes_of_token(client: Client, token: str, listing: int) -> set[grpc.StatusC
         (
             client.customers.ListCustomers,
             v1.ListCustomersRequest(page_token=token, **listed),
+        ),
+        (client.transfer.ListImports, v1.ListImportsRequest(page_token=token)),
+        (
+            client.transfer.ListImportFailures,
+            v1.ListImportFailuresRequest(job_id="job", page_token=token),
         ),
     ]
     codes = {code_of(partial(client.call, method, request)) for method, request in calls}
