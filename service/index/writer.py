@@ -57,7 +57,8 @@ class Put:
     index holds of the stored record (`index.entries_of(codec.held(stored))`), so that only the
     differences are written. `features` are what is compared of the record, packed; None leaves
     those that are stored. `bulk`: it is a creation, one of many, whose entries are to stand in a
-    sorted run (`runs`), made at the end of the decision. Raises InvalidArgument where an id or text is over its limit.
+    sorted run (`runs`), made at the end of the decision. Raises InvalidArgument where an id or text
+    is over its limit.
     """
 
     row: int | None
