@@ -539,7 +539,6 @@ class _GroupTransaction:
         if put.bulk:
             self._enter_in_bulk(row, put)
         else:
-            self._add_bulk()  # what it takes away may have been noted by this very decision
             self._enter(stored_row, put.old, put.new)
         if put.features is not None:
             self._compare_by(row, put.features, new, put.bulk)
@@ -648,7 +647,6 @@ class _GroupTransaction:
             raise StorageFault("The counters are behind the index: verify it")
 
     def _delete(self, delete: Delete) -> None:
-        self._add_bulk()
         self.flush()  # the history to delete may be of this very group
         stored_row = layout.pack_u64(delete.row)
         self._calls.delete(self._tables.customers, stored_row)

@@ -21,7 +21,13 @@ from service.index import (
     RunKind,
     layout,
 )
-from service.index.layout import encode_distinct, pack_history_key, pack_row_pair, pack_u64
+from service.index.layout import (
+    Manifest,
+    encode_distinct,
+    pack_history_key,
+    pack_row_pair,
+    pack_u64,
+)
 from service.index.runs import identity_entry
 from tests.index.cards import (
     JsonCodec,
@@ -69,6 +75,7 @@ class Raw:
             return key
         meta = self.env.open_db(b"meta", txn=self.txn)
         secret = self.txn.get(layout.META_HASH_SECRET, db=meta)
+        assert secret is not None
         return struct.pack("=2Q", *identity_entry(key, secret, ROW_OF_7))
 
     def without(self, kind: RunKind, key: bytes) -> None:
@@ -83,13 +90,31 @@ class Raw:
             pairs = sorted([(first, tail), (first, turned(tail))])
             return b"".join(struct.pack("=2Q", *pair) for pair in pairs)
 
-        self._replace(kind, key, two)
+        number, _ = self._replace(kind, key, two)
+        manifest = self.manifest(kind)
+        runs = [replace(r, entries=r.entries + (r.number == number)) for r in manifest.runs]
+        self.put_manifest(kind, replace(manifest, runs=tuple(runs)))
 
-    def _replace(self, kind: RunKind, key: bytes, change: Callable[[bytes], bytes]) -> None:
+    def manifest(self, kind: RunKind) -> Manifest:
+        """Return what there is of runs."""
+        meta = self.env.open_db(b"meta", txn=self.txn)
+        stored = self.txn.get(layout.META_RUNS[kind], db=meta)
+        assert stored is not None
+        return layout.decode_manifest(stored)
+
+    def put_manifest(self, kind: RunKind, manifest: Manifest) -> None:
+        """Replace it."""
+        self.put("meta", layout.META_RUNS[kind], layout.encode_manifest(manifest))
+
+    def _replace(
+        self, kind: RunKind, key: bytes, change: Callable[[bytes], bytes]
+    ) -> tuple[int, int]:
+        """Change an entry where it stands; return the run and the chunk."""
         entry = self.entry(kind, key)
         chunks = self.chunks(kind)
         ((place, stored),) = [item for item in chunks.items() if entry in item[1]]
         self.put("runs", place, stored.replace(entry, change(entry)))
+        return int.from_bytes(place[1:9], "big"), int.from_bytes(place[9:], "big")
 
     def turn(self, kind: RunKind) -> None:
         """Swap the entries of a chunk that has two."""
@@ -120,10 +145,8 @@ class Raw:
         """Retire an entry, and say so."""
         pair = struct.unpack("=2Q", self.entry(kind, key))
         self.put("retired", layout.pack_retired(kind, *pair), b"")
-        meta = self.env.open_db(b"meta", txn=self.txn)
-        manifest = layout.decode_manifest(self.txn.get(layout.META_RUNS[kind], db=meta))
-        changed = replace(manifest, retired=manifest.retired + 1)
-        self.put("meta", layout.META_RUNS[kind], layout.encode_manifest(changed))
+        manifest = self.manifest(kind)
+        self.put_manifest(kind, replace(manifest, retired=manifest.retired + 1))
 
     def close(self) -> None:
         """Commit."""
@@ -333,8 +356,14 @@ async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
         progress = [step for step in (first, *steps) if isinstance(step, Progress)]
         assert {step.table: step.total for step in progress if step.done == step.total} == {
             "customers": 50, "distinct": 0, "ids": 50, "changes": 50, "history": 50, "redirects": 0,
-                "requests": 0,
+                "requests": 0, "retired": 0,
         }  # fmt: skip
+        await save_all(index, [Person(f"r{n}", (f"{n}@x.org",)) for n in range(50)], bulk=True)
+        with index.snapshot() as snapshot:
+            entries = sum(snapshot.runs(kind).entries for kind in RunKind)
+        steps = index.verify(JsonCodec())
+        in_runs = [step for step in steps if isinstance(step, Progress) and step.table == "runs"]
+        assert in_runs[-1] == Progress("runs", entries, entries)
 
 
 async def test_other_rules_of_comparison_show(tmp_path: Path) -> None:
