@@ -786,12 +786,14 @@ cdef class Spans:
         Keys are pairs of native words; a byte each is returned, 1 or 0.
         """
         cdef const unsigned char[::1] given = memoryview(keys).cast("B")
-        cdef bytearray answers = bytearray(count)
-        cdef unsigned char* held = answers
+        cdef bytearray answers
+        cdef unsigned char* held
         cdef const char* first
         cdef int code
         if count < 0 or given.shape[0] < count * ENTRY_BYTES:
             raise ValueError("need two words of each key")
+        answers = bytearray(count)
+        held = answers
         self._open()
         if count == 0:
             return answers

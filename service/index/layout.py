@@ -357,7 +357,7 @@ _COUNTERS = Struct(">BQQQ")
 _EVENT = Struct(">BBQQH")
 _HISTORY = Struct(">BBQHH")
 _REQUEST = Struct(">BBQQQ")
-_MANIFEST = Struct(">BQQHH")
+_MANIFEST = Struct(">BIQQHH")
 _RUN = Struct(">QBBIQQ")
 _MERGE = Struct(">QQQ")
 _VERSION = 1
@@ -500,24 +500,31 @@ def model_version(stored: bytes) -> int:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the stored form of a `Manifest`."""
-    sizes = len(manifest.runs), len(manifest.merges)
-    parts = [_MANIFEST.pack(_VERSION, manifest.next_number, manifest.retired, *sizes)]
-    parts += [
+    """Return the stored form of a `Manifest`: a CRC of what follows, the counts and the parts."""
+    parts = [
         _RUN.pack(run.number, run.bits, run.group_bits, run.lines, run.entries, run.into)
         for run in manifest.runs
     ]
     parts += [_MERGE.pack(merge.output, merge.done, merge.credit) for merge in manifest.merges]
-    return b"".join(parts)
+    body = b"".join(parts)
+    counts = manifest.next_number, manifest.retired, len(manifest.runs), len(manifest.merges)
+    return _MANIFEST.pack(_VERSION, _check_of(*counts, body), *counts) + body
+
+
+def _check_of(next_number: int, retired: int, runs: int, merges: int, body: bytes) -> int:
+    return crc32(body, crc32(_MANIFEST.pack(0, 0, next_number, retired, runs, merges)))
 
 
 @lru_cache(16)
 def decode_manifest(stored: bytes) -> Manifest:
     """Read a `Manifest`; raise FormatMismatch or StorageFault."""
-    _, next_number, retired, runs, merges = _unpack(_MANIFEST, stored, "runs")
+    _, check, *counts = _unpack(_MANIFEST, stored, "runs")
+    next_number, retired, runs, merges = counts
     merges_at = _MANIFEST.size + runs * _RUN.size
-    if len(stored) != merges_at + merges * _MERGE.size:
-        raise StorageFault("A value of runs is cut short")
+    if len(stored) != merges_at + merges * _MERGE.size or check != _check_of(
+        next_number, retired, runs, merges, stored[_MANIFEST.size :]
+    ):
+        raise StorageFault("A value of runs is damaged")
     manifest = Manifest(
         next_number,
         retired,

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import lmdb
 import structlog
 
 from service.index import layout
-from service.index.layout import MatchKey
+from service.index.layout import MatchKey, RunKind
+from service.index.runs import Shape, identity_entry
 from service.index.store import Reads, Store, Tables, fault_of
 from service.index.verify import RecordReader
 
 _log = structlog.get_logger(__name__)
 
 BATCH_ROWS = 1_000  # whose features are made together
+BATCH_ENTRIES = 100_000  # put together: some tens of megabytes while they wait
 
 
 def rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -> int:
     """Let the index follow the rules called `rules`; return how many customers were keyed anew.
 
     Match keys, features and blocks: all that is made of records by rules that releases change.
+    Where there are sorted runs, all identities, and again as runs.
 
     One transaction: a crash leaves the old keys and the old version, and other workers wait and
     then find it done. Raises StorageFull or StorageFault.
@@ -45,34 +49,94 @@ def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -
         reads = Reads(txn, tables, 0, 0)
         if reads.match_rules == rules:
             return 0
-        _forget(txn, tables)
+        in_runs = txn.stat(tables.runs)["entries"] > 0
+        _forget(txn, tables, in_runs)
+        target = _InRuns(reads, store.shape) if in_runs else _InTrees(txn, tables)
         customers = 0
-        with (
-            txn.cursor(tables.identities) as identities,
-            txn.cursor(tables.features) as compared,
-            txn.cursor(tables.blocks) as blocks,
-        ):
+        with txn.cursor(tables.features) as compared:
             for batch in _batches(reads.customers()):
                 customers += len(batch)
                 features = codec.features([record for _, record in batch])
-                entries: list[tuple[bytes, bytes]] = []
                 for (row, record), packed in zip(batch, features, strict=True):
-                    stored_row = layout.pack_u64(row)
                     if packed:
-                        compared.put(stored_row, layout.encode_features(packed), append=True)
-                        entries += layout.block_entries(packed, row)
+                        stored = layout.encode_features(packed)
+                        compared.put(layout.pack_u64(row), stored, append=True)
+                        target.blocks += layout.block_entries(packed, row)
                     for key in _keys(codec, match_key, row, record):
-                        identities.put(key, stored_row)
-                entries.sort()
-                blocks.putmulti(entries)
+                        if in_runs or key[:1] in layout.MATCH_PREFIXES:
+                            target.identities.append((key, row))
+                target.put(BATCH_ENTRIES)
+            target.put(0)
         txn.put(layout.META_MATCH_RULES, rules.encode(), db=tables.meta)
     return customers
 
 
-def _forget(txn: lmdb.Transaction[bytes], tables: Tables) -> None:
-    """Take away all that follows the rules."""
+class _Target:
+    """What waits to be put, and where it goes."""
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[bytes, bytes]] = []
+        self.identities: list[tuple[bytes, int]] = []
+
+    def put(self, more_than: int) -> None:
+        """Put what waits where that is more than so many entries."""
+        if len(self.blocks) + len(self.identities) > more_than:
+            self._put()
+            self.blocks.clear()
+            self.identities.clear()
+
+    def _put(self) -> None:
+        raise NotImplementedError
+
+
+class _InTrees(_Target):
+    """Into the B-trees, in their order."""
+
+    def __init__(self, txn: lmdb.Transaction[bytes], tables: Tables) -> None:
+        super().__init__()
+        self._txn = txn
+        self._tables = tables
+
+    def _put(self) -> None:
+        self.blocks.sort()
+        self.identities.sort()
+        with self._txn.cursor(self._tables.blocks) as cursor:
+            cursor.putmulti(self.blocks)
+        with self._txn.cursor(self._tables.identities) as cursor:
+            cursor.putmulti([(key, layout.pack_u64(row)) for key, row in self.identities])
+
+
+class _InRuns(_Target):
+    """Into sorted runs, as a bulk import does."""
+
+    def __init__(self, reads: Reads, shape: Shape) -> None:
+        super().__init__()
+        self._reads = reads
+        self._shape = shape
+
+    def _put(self) -> None:
+        secret = self._reads.hash_secret
+        blocks = [layout.block_pair(*entry) for entry in self.blocks]
+        identities = [identity_entry(key, secret, row) for key, row in self.identities]
+        for kind, entries in ((RunKind.BLOCKS, blocks), (RunKind.IDENTITIES, identities)):
+            runs = self._reads.runs(kind)
+            runs.add(memoryview(array("Q", chain.from_iterable(entries))), self._shape)
+            runs.put_manifest()
+
+
+def _forget(txn: lmdb.Transaction[bytes], tables: Tables, in_runs: bool) -> None:
+    """Take away all that follows the rules.
+
+    Entries of runs do not tell whether theirs was a match key: with them all identities go.
+    """
     txn.drop(tables.features, delete=False)
     txn.drop(tables.blocks, delete=False)
+    if in_runs:
+        for table in (tables.identities, tables.runs, tables.retired):
+            txn.drop(table, delete=False)
+        for key in layout.META_RUNS.values():
+            txn.delete(key, db=tables.meta)
+        return
     with txn.cursor(tables.identities) as cursor:
         for prefix in layout.MATCH_PREFIXES:
             cursor.set_range(prefix)
@@ -86,10 +150,9 @@ def _batches(customers: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int,
 
 
 def _keys(codec: RecordReader, match_key: MatchKey, row: int, record: bytes) -> Iterable[bytes]:
-    """Return the identities keys of a record that follow the rules."""
+    """Return the identities keys of a record."""
     try:
-        keys = layout.keys_of(codec.held(record), match_key)
+        return layout.keys_of(codec.held(record), match_key)
     except Exception as error:  # noqa: BLE001  the codec's own; `verify` names the row
         _log.error("record_unreadable", row=row, fault=type(error).__name__)
         return ()
-    return [key for key in keys if key[:1] in layout.MATCH_PREFIXES]

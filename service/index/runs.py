@@ -1,4 +1,4 @@
-"""Sorted runs: where the entries of bulk imports stand, beside the B-trees `identities` and `blocks`.
+"""Sorted runs: where entries of bulk imports stand, beside the B-trees `identities` and `blocks`.
 
 A bulk import puts a dozen entries a row at random places. In a B-tree each touches a page of its
 own, and every commit writes all of them anew: the larger the index, the slower. So they are put as
@@ -36,14 +36,13 @@ Span = tuple[int, int, int, int, int, int]
 class Shape:
     """How runs are laid out and merged; they can be read whatever it is.
 
-    With these, ten million rows make about ten runs of each kind, and an entry is written six
-    times.
+    With these a hundred million entries make some twenty runs, and each was written five times.
     """
 
-    chunk_entries: int = 4_096  # at most, on average: 64 KiB, which one look-up may read
+    chunk_entries: int = 4_096  # at most, on average: 64 KiB, of which a look-up reads some lines
     chunk_bits: int = 4  # 2 to this: chunks that are merged in one step and share a filter, 1 MiB
-    growth: int = 4  # runs of a size class that are merged together; the next class is as many
-    pace: int = 4  # merged of each class for each entry added: done before the next are as many
+    growth: int = 8  # runs of a size class that are merged together, into one of the next
+    pace: int = 3  # merged of each class for each entry added: it ends before it is due again
     step_entries: int = 16_384  # merged of each class at least: small merges end at once
 
     def run(self, number: int, entries: int) -> Run:
@@ -138,7 +137,7 @@ class Runs:
         None of them may stand anywhere yet, or be retired: they are of new rows.
         """
         size = memoryview(entries).nbytes // ENTRY_BYTES
-        if not size:
+        if not len(entries):
             return
         seen = self.manifest
         run = shape.run(seen.next_number, size)

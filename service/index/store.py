@@ -82,7 +82,8 @@ class Found:
 class TableStats:
     """Size of one sub-database.
 
-    `entries` are with those that stand in sorted runs, whose bytes are those of `runs`. `bytes` leaves out the sub-trees of keys that several hundred rows share.
+    `entries` are with those of sorted runs, whose bytes are those of `runs`. `bytes` leaves out the
+    sub-trees of keys that several hundred rows share.
     """
 
     entries: int
@@ -151,7 +152,7 @@ class Reads:
         self.wall_us = wall_us
 
     def runs(self, kind: RunKind) -> Runs:
-        """Return the sorted runs of a kind; `Runs` is read once per transaction."""
+        """Return the sorted runs of a kind, of which a transaction reads once what there is."""
         runs = self._runs_of.get(kind)
         if runs is None:
             tables = self._tables
@@ -319,12 +320,13 @@ class Reads:
         if len(key) != layout.BLOCK_KEY_BYTES:
             return Block(size, [entry & layout.ROW_MASK for entry in entries])
         first, low, high = layout.block_hash(key), 0, layout.ROW_MAX
-        total = size + runs.count(first)
-        if total > limit:
+        in_runs = runs.count(first)
+        total = size + in_runs
+        if in_runs and total > limit:
             low = second << layout.ROW_BITS
             high = low | layout.ROW_MASK
             entries = [entry for entry in entries if second and low <= entry <= high]
-        if total <= limit or second:
+        if in_runs and (total <= limit or second):
             entries = sorted(entries + runs.tails(first, low, high, limit))[:limit]
         return Block(total, [entry & layout.ROW_MASK for entry in entries])
 
@@ -517,9 +519,12 @@ class Snapshot(Reads):
 
     def entries(self, table: str) -> int:
         """Number of values in a sub-database, with those of its sorted runs."""
-        stored = self._txn.stat(getattr(self._tables, table))["entries"]
         kind = RUN_KINDS.get(table)
-        return stored if kind is None else stored + self.runs(kind).entries
+        return self.stored(table) + (0 if kind is None else self.runs(kind).entries)
+
+    def stored(self, table: str) -> int:
+        """Number of values in a sub-database itself."""
+        return self._txn.stat(getattr(self._tables, table))["entries"]
 
     def cursor(self, table: str) -> lmdb.Cursor[bytes]:
         """Open a cursor over the stored bytes of a sub-database, for verification."""

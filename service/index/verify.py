@@ -8,6 +8,8 @@ record, to name the ones too many.
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,13 +18,15 @@ from typing import Protocol, TypeVar
 from service.core.model import Held
 from service.errors import FormatMismatch, StorageFault
 from service.index import layout
-from service.index.layout import Change, ChangeKind, Entries, MatchKey
-from service.index.store import Snapshot, State
+from service.index.layout import Change, ChangeKind, Entries, MatchKey, RunKind
+from service.index.runs import ENTRY_BYTES, Runs, entries_of, identity_entry
+from service.index.store import RUN_KINDS, Snapshot, State
 
 T = TypeVar("T")
 
 PROGRESS_STEP = 10_000
 RECORD_CACHE = 1_024  # records held while entries are traced back
+TABLE_OF = {kind: table for table, kind in RUN_KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ def verify(
     """Yield progress, and a Fault for each disagreement: none means that the index is sound.
 
     - Each record's id leads to its row; its keys and pending domains have entries, and there are
-      no other entries. So have its features, which are those of the record, and their blocks.
+      no other entries. So have its features, which are those of the record, and their blocks. An
+      entry stands once, in its B-tree or in one sorted run.
+    - Sorted runs are sorted, whole and known to their filters; what is retired stands in one.
     - Pairs that are distinct are of live customers, and stand under both of them.
     - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
     - Each change of a live customer and each deletion has its history entry, and each entry its
@@ -68,13 +74,19 @@ def verify(
     - Redirects end at a live customer; remembered requests are within the counters.
     """
     walks = _Walks(snapshot, codec, match_key)
+    yield from walks.manifests()
     yield from walks.over("customers", walks.customer)
-    if snapshot.entries("identities") != walks.wanted_keys:
+    yield from walks.over_runs()
+    yield from walks.over("retired", walks.retired_entry)
+    yield from walks.end_of_retired()
+    if walks.entries(RunKind.IDENTITIES) != walks.wanted_keys:
         yield from walks.over("identities", walks.identity_entry)
+        yield from walks.run_entries(RunKind.IDENTITIES, walks.hashed_entry)
     if snapshot.entries("features") != walks.wanted_features:
         yield from walks.over("features", walks.features_entry)
-    if snapshot.entries("blocks") != walks.wanted_blocks:
+    if walks.entries(RunKind.BLOCKS) != walks.wanted_blocks:
         yield from walks.over("blocks", walks.block_entry)
+        yield from walks.run_entries(RunKind.BLOCKS, walks.block_pair)
     yield from walks.over("distinct", walks.distinct_entry)
     if snapshot.entries("pending") != walks.wanted_domains:
         yield from walks.over("pending", walks.pending_entry)
@@ -112,18 +124,98 @@ class _Walks:
         self.wanted_features = 0
         self.wanted_blocks = 0
         self.live_ids = 0
+        self._runs: dict[RunKind, Runs] = {}
+        self._retired = dict.fromkeys(RunKind, 0)
 
     def over(
         self, table: str, check: Callable[[bytes, bytes], Iterator[Fault]]
     ) -> Iterator[Progress | Fault]:
         """Check each entry of a sub-database, with progress in between and at the end."""
-        total, done = self._snapshot.entries(table), 0
+        total, done = self._snapshot.stored(table), 0
         with self._snapshot.cursor(table) as cursor:
             for done, (key, stored) in enumerate(cursor.iternext(), 1):
                 yield from check(key, stored)
                 if done % PROGRESS_STEP == 0:
                     yield Progress(table, done, total)
         yield Progress(table, done, total)
+
+    # Sorted runs
+
+    def manifests(self) -> Iterator[Fault]:
+        """What there is of runs can be read; else all that stands in them counts as missing."""
+        for kind in RunKind:
+            try:
+                runs = self._snapshot.runs(kind)
+                if runs.any and kind is RunKind.IDENTITIES:
+                    _ = self._snapshot.hash_secret
+            except (FormatMismatch, StorageFault):
+                yield Fault("meta", "what the index knows of its sorted runs cannot be read")
+            else:
+                self._runs |= {kind: runs} if runs.any else {}
+
+    def entries(self, kind: RunKind) -> int:
+        """Number of entries of a kind, in its B-tree and in runs."""
+        runs = self._runs.get(kind)
+        return self._snapshot.stored(TABLE_OF[kind]) + (0 if runs is None else runs.entries)
+
+    def over_runs(self) -> Iterator[Progress | Fault]:
+        """Each chunk is sorted, in its place and known to its filter, and all are there."""
+        all_runs = [run for runs in self._runs.values() for run in runs.manifest.runs]
+        done, total = 0, sum(run.entries for run in all_runs)
+        for runs in self._runs.values():
+            try:
+                for chunk in runs.chunks():
+                    done += len(chunk) // ENTRY_BYTES
+                    yield Progress("runs", done, total)
+            except StorageFault:
+                yield Fault("runs", "a sorted run is damaged")
+
+    def retired_entry(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
+        """What is retired stands in one run."""
+        kind, first, tail = _mark_of(key)
+        runs = self._runs.get(kind) if kind else None
+        if kind is None or runs is None or _places(runs, first, tail) != 1:
+            yield Fault("retired", "an entry stands in no sorted run", tail & layout.ROW_MASK)
+        if kind:
+            self._retired[kind] += 1
+
+    def end_of_retired(self) -> Iterator[Fault]:
+        """There are as many as the index knows of."""
+        for kind, runs in self._runs.items():
+            if runs.manifest.retired != self._retired[kind]:
+                yield Fault("retired", "not all entries are known, or too many")
+
+    def run_entries(
+        self, kind: RunKind, check: Callable[[int, int], Iterator[Fault]]
+    ) -> Iterator[Fault]:
+        """Check each live entry of a kind's runs, as far as they can be read."""
+        runs = self._runs.get(kind)
+        try:
+            for chunk in () if runs is None else runs.chunks():
+                for first, tail in entries_of(chunk):
+                    if runs is not None and not runs.is_retired(first, tail):
+                        yield from check(first, tail)
+        except StorageFault:
+            return  # which `over_runs` has said
+
+    def _times(self, kind: RunKind, stands: bool, first: int, tail: int) -> int:
+        """Return how often an entry stands, in the B-tree and in runs."""
+        runs = self._runs.get(kind)
+        if runs is None or runs.is_retired(first, tail):
+            return int(stands)
+        return stands + _places(runs, first, tail)
+
+    def hashed_entry(self, first: int, tail: int) -> Iterator[Fault]:
+        """An identities entry of a run is one that its record asks for."""
+        row, secret = tail & layout.ROW_MASK, self._snapshot.hash_secret
+        wanted = (identity_entry(key, secret, row) for key in self._entries_at(row).keys)
+        if (first, tail) not in wanted:
+            yield Fault("identities", "an entry has no record that asks for it", row)
+
+    def block_pair(self, first: int, tail: int) -> Iterator[Fault]:
+        """A block's entry of a run is one that its record asks for."""
+        key = first.to_bytes(layout.BLOCK_KEY_BYTES, sys.byteorder)
+        yield from self.block_entry(key, layout.pack_u64(tail))
 
     # Records against entries
 
@@ -142,14 +234,21 @@ class _Walks:
         self.wanted_keys += len(entries.keys)
         self.wanted_domains += len(entries.pending)
         for wanted in entries.keys:
-            if not self._identities.set_key_dup(wanted, key):
-                yield Fault("identities", "an entry of the record is missing", row)
+            yield from self._identity(wanted, row)
         for domain in entries.pending:
             if not self._pending.set_key_dup(domain.encode(), key):
                 yield Fault("pending", "an entry of the record is missing", row)
         (features,) = self._codec.features([record])
         if features:
             yield from self._features(row, features)
+
+    def _identity(self, wanted: bytes, row: int) -> Iterator[Fault]:
+        """An identities entry of a record stands once."""
+        times = int(self._identities.set_key_dup(wanted, layout.pack_u64(row)))
+        if RunKind.IDENTITIES in self._runs:
+            entry = identity_entry(wanted, self._snapshot.hash_secret, row)
+            times = self._times(RunKind.IDENTITIES, times > 0, *entry)
+        yield from _once("identities", times, row)
 
     def _features(self, row: int, features: bytes) -> Iterator[Fault]:
         """The features of a record are stored, and have their blocks."""
@@ -158,8 +257,10 @@ class _Walks:
             yield Fault("features", "the features are not the record's", row)
         for entry in layout.block_entries(features, row):
             self.wanted_blocks += 1
-            if not self._blocks.set_key_dup(*entry):
-                yield Fault("blocks", "an entry of the record is missing", row)
+            times = int(self._blocks.set_key_dup(*entry))
+            if RunKind.BLOCKS in self._runs:
+                times = self._times(RunKind.BLOCKS, times > 0, *layout.block_pair(*entry))
+            yield from _once("blocks", times, row)
 
     def features_entry(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
         """Features are of a record that has such."""
@@ -297,6 +398,31 @@ class _Walks:
     def _entries_at(self, row: int) -> Entries:
         held = self._held_at(row)
         return Entries() if held is None else layout.entries_of(held, self._match_key)
+
+
+def _once(table: str, times: int, row: int) -> Iterator[Fault]:
+    """An entry of a record stands once."""
+    if times == 0:
+        yield Fault(table, "an entry of the record is missing", row)
+    elif times > 1:
+        yield Fault(table, "an entry of the record stands twice", row)
+
+
+def _places(runs: Runs, first: int, tail: int) -> int:
+    """Return how many runs have an entry, 0 where the one that should is damaged."""
+    try:
+        return runs.holders(first, tail)
+    except StorageFault:
+        return 0
+
+
+def _mark_of(key: bytes) -> tuple[RunKind | None, int, int]:
+    """Read the key of a retired entry; no kind where it is damaged."""
+    try:
+        kind, first, tail = layout.unpack_retired(key)
+        return RunKind(kind), first, tail
+    except (ValueError, struct.error):
+        return None, 0, 0
 
 
 def _readable(decode: Callable[[int, bytes], T], sequence: int, stored: bytes) -> T | None:

@@ -60,7 +60,8 @@ class Put:
     index holds of the stored record (`index.entries_of(codec.held(stored))`), so that only the
     differences are written. `features` are what is compared of the record, packed; None leaves
     those that are stored. `bulk`: it is a creation, one of many, whose entries are to stand in a
-    sorted run (`runs`), made at the end of the decision. Raises InvalidArgument where an id or text is over its limit.
+    sorted run (`runs`), made at the end of the decision. Raises InvalidArgument where an id or text
+    is over its limit.
     """
 
     row: int | None
@@ -613,7 +614,6 @@ class _GroupTransaction:
         if put.bulk:
             self._enter_in_bulk(row, put)
         else:
-            self._add_bulk()  # what it takes away may have been noted by this very decision
             self._enter(stored_row, put.old, put.new)
         if put.features is not None:
             self._compare_by(row, put.features, new, put.bulk)
@@ -740,7 +740,6 @@ class _GroupTransaction:
             raise StorageFault("The counters are behind the index: verify it")
 
     def _delete(self, delete: Delete) -> None:
-        self._add_bulk()
         self.flush()  # the history to delete may be of this very group
         stored_row = layout.pack_u64(delete.row)
         self._calls.delete(self._tables.customers, stored_row)

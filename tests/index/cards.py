@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +13,23 @@ from namesake import v1
 from service.core.model import Channel, Held, Identity
 from service.core.prepare import features
 from service.errors import Deleted, NotFound
-from service.index import ChangeKind, Decide, Decision, Delete, Fault, Index, Put, State, View
+from service.index import (
+    ChangeKind,
+    Decide,
+    Decision,
+    Delete,
+    Fault,
+    Index,
+    Put,
+    RunKind,
+    Shape,
+    Snapshot,
+    State,
+    View,
+    layout,
+    wall_clock_us,
+)
+from service.index.runs import entries_of
 from service.index.store import Clock
 from service.settings import Settings
 
@@ -23,6 +40,9 @@ def bounds(**changed: int) -> Settings:
 
 
 SETTINGS = bounds()
+
+#: Sorted runs with many levels and groups after some hundred entries, whose merges go on for long.
+TINY = Shape(chunk_entries=4, chunk_bits=1, growth=3, pace=3, step_entries=0)
 
 
 def match_key(channel: Channel, normal: str) -> str:
@@ -106,11 +126,14 @@ class Saved:
     time_us: int
 
 
-def open_index(folder: Path, settings: Settings = SETTINGS, clock: Clock | None = None) -> Index:
+def open_index(
+    folder: Path,
+    settings: Settings = SETTINGS,
+    clock: Clock | None = None,
+    shape: Shape = TINY,
+) -> Index:
     """Open with this module's rules."""
-    if clock is None:
-        return Index.open(folder, settings, match_key)
-    return Index.open(folder, settings, match_key, clock)
+    return Index.open(folder, settings, match_key, clock or wall_clock_us, shape)
 
 
 @asynccontextmanager
@@ -125,8 +148,10 @@ async def opened(
         await index.close()
 
 
-def save(index: Index, person: Person, actor: str = "", reason: str = "") -> Decide[Saved]:
-    """Create the customer, or replace the one of this id."""
+def save(
+    index: Index, person: Person, actor: str = "", reason: str = "", *, bulk: bool = False
+) -> Decide[Saved]:
+    """Create the customer, as one of many or not, or replace the one of this id."""
     new = index.entries_of(person.held)
 
     def decide(view: View) -> Decision[Saved]:
@@ -137,7 +162,7 @@ def save(index: Index, person: Person, actor: str = "", reason: str = "") -> Dec
         if found.state is State.MISSING:
             put = Put(
                 None, person.id, person.record, new, actor=actor, reason=reason,
-                features=features_of(person.record),
+                features=features_of(person.record), bulk=bulk,
             )  # fmt: skip
             return Decision(outcome, (put,))
         stored = view.record(found.row)
@@ -175,10 +200,10 @@ async def submit_one(index: Index, decide: Decide[Saved]) -> Saved:
     return outcome
 
 
-async def save_all(index: Index, people: Sequence[Person]) -> list[Saved]:
+async def save_all(index: Index, people: Sequence[Person], *, bulk: bool = False) -> list[Saved]:
     """Save in one submission; raise what the first bad one raised."""
     saved: list[Saved] = []
-    for outcome in await index.submit([save(index, person) for person in people]):
+    for outcome in await index.submit([save(index, person, bulk=bulk) for person in people]):
         if isinstance(outcome, Exception):
             raise outcome
         saved.append(outcome)
@@ -188,3 +213,16 @@ async def save_all(index: Index, people: Sequence[Person]) -> list[Saved]:
 def faults(index: Index) -> list[Fault]:
     """Verify and return the faults alone."""
     return [step for step in index.verify(JsonCodec()) if isinstance(step, Fault)]
+
+
+def all_blocks(snapshot: Snapshot) -> list[tuple[bytes, bytes]]:
+    """Return the entries of all blocks, those of sorted runs too."""
+    runs = snapshot.runs(RunKind.BLOCKS)
+    pairs = [pair for chunk in runs.chunks() for pair in entries_of(chunk)]
+    in_runs = [
+        (first.to_bytes(8, sys.byteorder), layout.pack_u64(tail))
+        for first, tail in pairs
+        if not runs.is_retired(first, tail)
+    ]
+    with snapshot.cursor("blocks") as cursor:
+        return sorted([*cursor.iternext(), *in_runs])

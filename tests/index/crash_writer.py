@@ -17,7 +17,10 @@ IDS = 40
 
 
 async def write_at_random(index: Index, dice: random.Random, ids: list[str]) -> None:
-    """Submit batches and print each item that came back."""
+    """Submit batches and print each item that came back.
+
+    New ones come with companions, many and in bulk, so that runs are added and merged throughout.
+    """
     versions = await versions_so_far(index, ids)
     while ids:
         batch = dice.sample(ids, min(len(ids), dice.randint(1, 5)))
@@ -27,14 +30,18 @@ async def write_at_random(index: Index, dice: random.Random, ids: list[str]) -> 
             emails = (f"{dice.randrange(20)}@x.org", f"a.{dice.randrange(20)}@x.org")
             person = Person(id, emails, note=str(versions[id]) + "." * dice.randrange(3_000))
             gone = dice.random() < 0.002
-            decisions.append(remove(index, id) if gone else save(index, person))
+            bulk = dice.random() < 0.5  # a new customer's entries then stand in a sorted run
+            decisions.append(remove(index, id) if gone else save(index, person, bulk=bulk))
             if gone:
                 versions[id] = 0
                 ids.remove(id)
+        crowd = [Person(f"{dice.getrandbits(64):x}", (f"{dice.random()}@y.org",)) for _ in batch]
+        decisions += [save(index, person, bulk=True) for person in crowd]
         outcomes = await index.submit(decisions)
-        for id, outcome in zip(batch, outcomes, strict=True):
+        for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+        for id in batch:
             print(id, versions[id], flush=True)
 
 

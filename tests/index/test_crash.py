@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from service.index import State
+from service.index import RunKind, State
 from tests.index.cards import Person, faults, opened, read, save, submit_one
 from tests.index.crash_writer import version_of
 
@@ -55,6 +55,7 @@ async def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """Rounds of writers, every other with two at once, over one growing folder."""
     dice = random.Random(20_260_101)
     acknowledged: dict[str, int] = {}
+    under_way = 0
     for number in range(ROUNDS):
         names = ["a", "b"] if number % 2 else [f"solo{number % 4}"]
         acknowledged |= write_until_killed(tmp_path, names, dice)
@@ -71,4 +72,7 @@ async def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
                     assert record is not None
                     assert version_of(read(record)) >= version
             await submit_one(index, save(index, Person(f"between-{number}")))
+            with index.snapshot() as snapshot:
+                under_way += bool(snapshot.runs(RunKind.BLOCKS).manifest.merges)
     assert len(acknowledged) > 10
+    assert under_way > ROUNDS // 3  # merges were interrupted

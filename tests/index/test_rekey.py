@@ -15,9 +15,20 @@ import pytest
 
 from service.core.model import Channel
 from service.errors import FormatMismatch
-from service.index import Fault, Index, Kind, layout
+from service.index import Fault, Index, Kind, RunKind, layout
 from service.index import opened as read_by_nobody
-from tests.index.cards import SETTINGS, JsonCodec, Person, features_of, opened, read, save_all
+from tests.index.cards import (
+    SETTINGS,
+    TINY,
+    JsonCodec,
+    Person,
+    features_of,
+    opened,
+    read,
+    remove,
+    save_all,
+    submit_one,
+)
 
 PEOPLE = [
     Person("a", ("a.b+x@x.org", "a.b@x.org"), ("+5215512345678",), (("crm", "1"),)),
@@ -36,7 +47,7 @@ def tagless(channel: Channel, normal: str) -> str:
 
 def reopen(folder: Path) -> Index:
     """Open with the other rules."""
-    return Index.open(folder, SETTINGS, tagless)
+    return Index.open(folder, SETTINGS, tagless, shape=TINY)
 
 
 def faults(index: Index) -> list[Fault]:
@@ -65,6 +76,63 @@ async def test_keys_of_other_rules_are_made_anew_once(tmp_path: Path) -> None:
     index = reopen(tmp_path)
     assert index.follow_rules(JsonCodec(), "2") == 0
     await index.close()
+
+
+async def test_what_stands_in_runs_is_made_anew_too(tmp_path: Path) -> None:
+    """All of it, with what was saved, taken away and put back since; again as runs."""
+    crowd = [Person(f"p{n}", (f"p.{n}+t@x.org",), note=f"N{n}") for n in range(300)]
+    async with opened(tmp_path) as index:
+        index.follow_rules(JsonCodec(), "1")
+        await save_all(index, [*PEOPLE, *crowd[:200]], bulk=True)
+        await save_all(index, crowd[200:])
+        await save_all(index, [Person("p1", ("other@x.org",)), Person("a")])
+        await submit_one(index, remove(index, "p2"))
+        await save_all(index, PEOPLE[:1])
+        assert faults(index) == []
+    index = reopen(tmp_path)
+    assert {fault.table for fault in faults(index)} == {"identities"}
+    assert index.follow_rules(JsonCodec(), "2") == len(PEOPLE) + len(crowd) - 1
+    assert faults(index) == []
+    with index.snapshot() as snapshot:
+        assert snapshot.rows(Kind.EMAIL_MATCH, "a.b@x.org") == [1]
+        assert snapshot.rows(Kind.EMAIL_MATCH, "p.7@x.org") == [11]
+        assert snapshot.rows(Kind.OTHER, "crm\x001") == [1]
+        for kind, table in ((RunKind.IDENTITIES, "identities"), (RunKind.BLOCKS, "blocks")):
+            assert snapshot.runs(kind).entries == snapshot.entries(table) > 0
+        assert snapshot.entries("retired") == 0
+    await index.close()
+
+
+async def test_an_index_of_format_2_is_brought_to_todays(tmp_path: Path) -> None:
+    """Its entries stay where they are; from then on there may be runs."""
+    async with opened(tmp_path) as index:
+        index.follow_rules(JsonCodec(), "1")
+        await save_all(index, PEOPLE)
+    with (
+        lmdb.open(os.fspath(tmp_path), max_dbs=32, map_size=1 << 30) as env,
+        env.begin(write=True) as txn,
+    ):
+        for name in ("runs", "retired"):
+            txn.drop(env.open_db(name.encode(), txn=txn), delete=True)
+        meta = env.open_db(b"meta", txn=txn)
+        assert txn.delete(layout.META_HASH_SECRET, db=meta)
+        txn.put(layout.META_FORMAT, layout.encode_format(2), db=meta)
+        before = list(txn.cursor(env.open_db(b"identities", txn=txn)))
+    async with opened(tmp_path) as index:
+        assert index.follow_rules(JsonCodec(), "1") == 0
+        assert faults(index) == []
+        with index.snapshot() as snapshot, snapshot.cursor("identities") as cursor:
+            assert list(cursor) == before
+            assert len(snapshot.hash_secret) == 16
+        await save_all(index, [Person("d", ("a.b@x.org",))], bulk=True)
+        assert faults(index) == []
+        with index.snapshot() as snapshot:
+            assert snapshot.rows(Kind.EMAIL, "a.b@x.org") == [1, 4]
+            secret = snapshot.hash_secret
+    assert stored_format(tmp_path) == layout.encode_format(3)
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot:
+            assert snapshot.hash_secret == secret
 
 
 async def test_an_index_from_before_rules_had_a_name_is_keyed_anew(tmp_path: Path) -> None:
@@ -157,7 +225,7 @@ async def test_a_record_that_gives_nothing_to_compare_is_passed_over(tmp_path: P
         assert [step for step in index.verify(Partly()) if isinstance(step, Fault)] == []
 
 
-NEW_TABLES = ("features", "blocks", "distinct", "groups", "models")
+NEW_TABLES = ("features", "blocks", "distinct", "groups", "models", "runs", "retired")
 
 
 def make_old(folder: Path, format_: int = 1, *, drop: bool = True) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,26 +20,33 @@ from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, LimitExceeded, StorageFault
 from service.index import (
     Block,
+    ChangeKind,
     Decision,
     Delete,
+    Entries,
     Found,
     Index,
     Kind,
+    Put,
     PutRedirect,
     State,
     View,
+    identity_key,
     keys_of,
     layout,
 )
+from service.index._runs import identity_hash
 from tests.index.cards import (
     SETTINGS,
     Person,
+    Saved,
     bounds,
     faults,
     match_key,
     open_index,
     opened,
     read,
+    remove,
     save,
     save_all,
     submit_one,
@@ -109,13 +117,19 @@ async def test_a_key_of_many_rows_is_paged(tmp_path: Path) -> None:
         assert faults(index) == []
 
 
-async def test_a_large_block_is_split_by_its_second_key(tmp_path: Path) -> None:
-    """Up to the limit all rows of a block; beyond it those that share the second key, in order."""
+@pytest.mark.parametrize("in_bulk", [0, 1, 15, 41])
+async def test_a_large_block_is_split_by_its_second_key(tmp_path: Path, in_bulk: int) -> None:
+    """Up to the limit all rows of a block; beyond it those that share the second key, in order.
+
+    Also where its first or all entries stand in sorted runs.
+    """
     people = [Person(f"{name}-{n}", ("one@x.org",)) for n in range(20) for name in ("smith", "jo")]
     people.append(Person("smith", ("other@x.org",)))
     async with opened(tmp_path) as index:
-        await save_all(index, people)
+        await save_all(index, people[:in_bulk], bulk=True)
+        await save_all(index, people[in_bulk:])
         with index.snapshot() as snapshot:
+            assert snapshot.entries("runs") > 0 or not in_bulk
             features = snapshot.features_of(1)
             assert features is not None
             keys = block_keys(features)
@@ -130,6 +144,46 @@ async def test_a_large_block_is_split_by_its_second_key(tmp_path: Path) -> None:
             assert snapshot.blocks([(bytes(8), 0), (b"\xff" * 8, 0xFFFF)], 5) == []
             assert snapshot.blocks([], 5) == []
         assert faults(index) == []
+
+
+async def test_hashes_of_identities_are_asked_for_together(tmp_path: Path) -> None:
+    """Those of live customers whose entries stand in runs; the B-trees are asked by key."""
+    async with opened(tmp_path) as index:
+        people = [Person(f"p{n}", (f"{n}@x.org",)) for n in range(300)]
+        await save_all(index, people[:200], bulk=True)
+        await save_all(index, [*people[200:], Person("p7", ("other@x.org",))])
+        await submit_one(index, remove(index, "p8"))
+        with index.snapshot() as snapshot:
+            emails = [f"{n}@x.org" for n in range(400)]
+            hashes = [
+                identity_hash(identity_key(Kind.EMAIL, email), snapshot.hash_secret)
+                for email in emails
+            ]
+            keys = array("Q", [w for first, tail in hashes for w in (first, tail << 48)])
+            held = snapshot.held(memoryview(keys), len(emails))
+            assert [n for n in range(400) if held[n]] == [n for n in range(200) if n not in (7, 8)]
+            assert snapshot.held(memoryview(keys), 5) == held[:5]
+
+
+async def test_new_customers_alone_are_put_in_bulk(tmp_path: Path) -> None:
+    """The next decision of the same transaction finds them, and may change and delete them."""
+    with pytest.raises(InvalidArgument, match="new rows"):
+        Put(1, "a", b"", Entries(), kind=ChangeKind.UPDATED, bulk=True)
+    async with opened(tmp_path) as index:
+        decisions = [
+            save(index, Person("a", ("a@x.org",)), bulk=True),
+            save(index, Person("b", ("a@x.org",)), bulk=True),
+            save(index, Person("a", ("b@x.org",)), bulk=True),
+            remove(index, "b"),
+            save(index, Person("c", ("b@x.org",)), bulk=True),
+            save(index, Person("a", ("a@x.org",)), bulk=True),
+        ]
+        assert [type(outcome) for outcome in await index.submit(decisions)] == [Saved] * 6
+        assert faults(index) == []
+        with index.snapshot() as snapshot:
+            assert snapshot.rows(Kind.EMAIL, "a@x.org") == [1]
+            assert snapshot.rows(Kind.EMAIL, "b@x.org") == [3]
+            assert snapshot.count(Kind.EMAIL, "a@x.org", 9) == 1
 
 
 async def test_a_block_of_any_size_is_counted_and_split(tmp_path: Path) -> None:

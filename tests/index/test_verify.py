@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,23 @@ import lmdb
 import pytest
 
 from service.core.model import Held
-from service.index import ChangeKind, Decision, Progress, PutDistinct, PutRequest, layout
-from service.index.layout import encode_distinct, pack_history_key, pack_row_pair, pack_u64
+from service.index import (
+    ChangeKind,
+    Decision,
+    Progress,
+    PutDistinct,
+    PutRequest,
+    RunKind,
+    layout,
+)
+from service.index.layout import (
+    Manifest,
+    encode_distinct,
+    pack_history_key,
+    pack_row_pair,
+    pack_u64,
+)
+from service.index.runs import identity_entry
 from tests.index.cards import (
     JsonCodec,
     Person,
@@ -48,6 +64,90 @@ class Raw:
         self.delete(table, key, stored)
         self.put(table, key, instead)
 
+    def chunks(self, kind: int) -> dict[bytes, bytes]:
+        """Return the stored chunks, or filters, of a kind of runs."""
+        table = self.env.open_db(b"runs", txn=self.txn)
+        return {key: stored for key, stored in self.txn.cursor(table) if key[0] == kind}
+
+    def entry(self, kind: RunKind, key: bytes) -> bytes:
+        """Return the entry that an identities key has in a run, or a block's as it is."""
+        if kind is RunKind.BLOCKS:
+            return key
+        meta = self.env.open_db(b"meta", txn=self.txn)
+        secret = self.txn.get(layout.META_HASH_SECRET, db=meta)
+        assert secret is not None
+        return struct.pack("=2Q", *identity_entry(key, secret, ROW_OF_7))
+
+    def without(self, kind: RunKind, key: bytes) -> None:
+        """Take an entry out of its run."""
+        self._replace(kind, key, lambda _: b"")
+
+    def beside(self, kind: RunKind, key: bytes, turned: Callable[[int], int]) -> None:
+        """Put an entry in order beside one that its run has, with another tail."""
+
+        def two(entry: bytes) -> bytes:
+            first, tail = struct.unpack("=2Q", entry)
+            pairs = sorted([(first, tail), (first, turned(tail))])
+            return b"".join(struct.pack("=2Q", *pair) for pair in pairs)
+
+        number, _ = self._replace(kind, key, two)
+        manifest = self.manifest(kind)
+        runs = [replace(r, entries=r.entries + (r.number == number)) for r in manifest.runs]
+        self.put_manifest(kind, replace(manifest, runs=tuple(runs)))
+
+    def manifest(self, kind: RunKind) -> Manifest:
+        """Return what there is of runs."""
+        meta = self.env.open_db(b"meta", txn=self.txn)
+        stored = self.txn.get(layout.META_RUNS[kind], db=meta)
+        assert stored is not None
+        return layout.decode_manifest(stored)
+
+    def put_manifest(self, kind: RunKind, manifest: Manifest) -> None:
+        """Replace it."""
+        self.put("meta", layout.META_RUNS[kind], layout.encode_manifest(manifest))
+
+    def _replace(
+        self, kind: RunKind, key: bytes, change: Callable[[bytes], bytes]
+    ) -> tuple[int, int]:
+        """Change an entry where it stands; return the run and the chunk."""
+        entry = self.entry(kind, key)
+        chunks = self.chunks(kind)
+        ((place, stored),) = [item for item in chunks.items() if entry in item[1]]
+        self.put("runs", place, stored.replace(entry, change(entry)))
+        return int.from_bytes(place[1:9], "big"), int.from_bytes(place[9:], "big")
+
+    def turn(self, kind: RunKind) -> None:
+        """Swap the entries of a chunk that has two."""
+        place, stored = next(item for item in self.chunks(kind).items() if len(item[1]) == 32)
+        self.put("runs", place, stored[16:] + stored[:16])
+
+    def drop(self, kind: int) -> None:
+        """Delete one value."""
+        self.delete("runs", [*self.chunks(kind)][-1])
+
+    def cut(self, kind: RunKind, size: int) -> None:
+        """Shorten one that has something."""
+        place, stored = next(item for item in self.chunks(kind).items() if item[1])
+        self.put("runs", place, stored[:-size])
+
+    def blank(self, kind: int) -> None:
+        """Let a filter know of nothing."""
+        for place, stored in self.chunks(kind).items():
+            self.put("runs", place, bytes(len(stored)))
+
+    def unmark(self) -> None:
+        """Delete a mark."""
+        with self.txn.cursor(self.env.open_db(b"retired", txn=self.txn)) as cursor:
+            cursor.first()
+            cursor.delete()
+
+    def mark(self, kind: RunKind, key: bytes) -> None:
+        """Retire an entry, and say so."""
+        pair = struct.unpack("=2Q", self.entry(kind, key))
+        self.put("retired", layout.pack_retired(kind, *pair), b"")
+        manifest = self.manifest(kind)
+        self.put_manifest(kind, replace(manifest, retired=manifest.retired + 1))
+
     def close(self) -> None:
         """Commit."""
         self.txn.commit()
@@ -74,6 +174,10 @@ FEATURES = features_of(A.record)
 BLOCK, *_ = layout.block_entries(FEATURES, 1)
 SECOND, ROW = divmod(layout.unpack_u64(BLOCK[1]), 1 << layout.ROW_BITS)
 ENTRY = layout.pack_block_entry
+IDENTITIES, BLOCKS = RunKind.IDENTITIES, RunKind.BLOCKS
+EMAIL_OF_7 = layout.identity_key(layout.Kind.EMAIL, "p.7@x.org")
+ROW_OF_7 = 10
+BLOCK_ENTRY = struct.pack("=2Q", *layout.block_pair(*BLOCK))
 
 
 def tell_apart(raw: Raw, row: int, other: int, reason: bytes = b"") -> None:
@@ -188,6 +292,60 @@ async def test_damage_is_found(tmp_path: Path, name: str) -> None:
         assert table in {fault.table for fault in faults(index)}
 
 
+# Rows: 1 "a", 2 "b" and 3 to 62, all in runs; "p9" was changed since, "p8" deleted.
+RUN_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "identity missing": (lambda raw: raw.without(IDENTITIES, EMAIL_OF_7), "identities"),
+    "block missing": (lambda raw: raw.without(BLOCKS, BLOCK_ENTRY), "blocks"),
+    "identity too many": (
+        lambda raw: raw.beside(IDENTITIES, EMAIL_OF_7, lambda tail: tail ^ 1), "identities"),
+    "block of nobody": (
+        lambda raw: raw.beside(BLOCKS, BLOCK_ENTRY, lambda tail: tail ^ 1 << 40), "blocks"),
+    "identity twice": (
+        lambda raw: raw.put("identities", EMAIL_OF_7, pack_u64(10)), "identities"),
+    "block twice": (lambda raw: raw.put("blocks", *BLOCK), "blocks"),
+    "out of order": (lambda raw: raw.turn(BLOCKS), "runs"),
+    "an entry twice": (
+        lambda raw: raw.beside(IDENTITIES, EMAIL_OF_7, lambda tail: tail), "runs"),
+    "chunk lost": (lambda raw: raw.drop(BLOCKS), "runs"),
+    "chunk cut": (lambda raw: raw.cut(IDENTITIES, 1), "runs"),
+    "last entry of a chunk lost": (lambda raw: raw.cut(IDENTITIES, 16), "identities"),
+    "filter lost": (lambda raw: raw.drop(BLOCKS | layout.RUN_FILTER), "runs"),
+    "filter empty": (lambda raw: raw.blank(IDENTITIES | layout.RUN_FILTER), "runs"),
+    "manifest noise": (lambda raw: raw.put("meta", b"runs_blocks", b"noise"), "meta"),
+    "manifest lost": (lambda raw: raw.delete("meta", b"runs_identities"), "identities"),
+    "secret lost": (lambda raw: raw.delete("meta", layout.META_HASH_SECRET), "meta"),
+    "another secret": (
+        lambda raw: raw.put("meta", layout.META_HASH_SECRET, bytes(16)), "identities"),
+    "mark lost": (lambda raw: raw.unmark(), "retired"),
+    "mark of nothing": (
+        lambda raw: raw.put("retired", layout.pack_retired(BLOCKS, 1, 1), b""), "retired"),
+    "mark of no kind": (
+        lambda raw: raw.put("retired", layout.pack_retired(9, 1, 1), b""), "retired"),
+    "mark cut": (lambda raw: raw.put("retired", b"\x01abc", b""), "retired"),
+    "mark too many": (lambda raw: raw.mark(IDENTITIES, EMAIL_OF_7), "identities"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUN_DAMAGES)
+async def test_damage_of_runs_is_found(tmp_path: Path, name: str) -> None:
+    """In chunks, filters, manifest, secret and marks; each is named, and nothing breaks."""
+    crowd = [Person(f"p{n}", (f"p.{n}@x.org",), note=f"N{n}") for n in range(60)]
+    async with opened(tmp_path) as index:
+        await save_all(index, [A, B, *crowd], bulk=True)
+        await submit_one(index, save(index, replace(crowd[9], emails=("new@x.org",))))
+        await submit_one(index, remove(index, "p8"))
+        assert faults(index) == []
+        with index.snapshot() as snapshot:
+            assert snapshot.entries("retired") > 5
+            assert any(snapshot.runs(kind).manifest.merges for kind in RunKind)
+    damage, table = RUN_DAMAGES[name]
+    raw = Raw(tmp_path)
+    damage(raw)
+    raw.close()
+    async with opened(tmp_path) as index:
+        assert table in {fault.table for fault in faults(index)}
+
+
 async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
     """Each walk ends with its total; verification runs on one snapshot while writes go on."""
     async with opened(tmp_path) as index:
@@ -198,8 +356,14 @@ async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
         progress = [step for step in (first, *steps) if isinstance(step, Progress)]
         assert {step.table: step.total for step in progress if step.done == step.total} == {
             "customers": 50, "distinct": 0, "ids": 50, "changes": 50, "history": 50, "redirects": 0,
-                "requests": 0,
+                "requests": 0, "retired": 0,
         }  # fmt: skip
+        await save_all(index, [Person(f"r{n}", (f"{n}@x.org",)) for n in range(50)], bulk=True)
+        with index.snapshot() as snapshot:
+            entries = sum(snapshot.runs(kind).entries for kind in RunKind)
+        steps = index.verify(JsonCodec())
+        in_runs = [step for step in steps if isinstance(step, Progress) and step.table == "runs"]
+        assert in_runs[-1] == Progress("runs", entries, entries)
 
 
 async def test_other_rules_of_comparison_show(tmp_path: Path) -> None:
