@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 from array import array
 from collections import deque
@@ -85,7 +86,7 @@ def _wanted(header: str) -> str:
     """Return which of the wanted fields a header names, "" if none."""
     field = columns.recognise(header)
     if field.endswith(("email", "phone")):
-        return field.rpartition("_")[2] if field != "fax_phone" else ""
+        return re.split("[_:]", field)[-1] if not field.endswith("fax_phone") else ""
     return field if field in WANTED else ""
 
 

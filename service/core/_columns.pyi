@@ -66,7 +66,7 @@ def encode(
 ) -> tuple[bytes, list[tuple[int, int, str]]]:
     """Return an encoded `ImportBatch` of `count` rows, and the rows that are not in it.
 
-    Each of those is its place, the place of the column at fault and why. `number` is the batch's, 0 for none. No two
-    columns may be for one custom field or one field that has one value. Raises `OverflowError`
-    where the batch gets larger than `limit` bytes.
+    Each of those is its place, the place of the column at fault and why. `number` is the batch's,
+    0 for none. No two columns may be for one custom field or one field that has one value. Raises
+    `OverflowError` where the batch gets larger than `limit` bytes.
     """

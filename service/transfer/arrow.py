@@ -13,15 +13,18 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from service.core._columns import CHANNELS, CONTACT_FIELDS, FIELDS, KINDS, Cells, Target, encode
 from service.errors import InvalidArgument
 
+RecordBatch = Any  # pyarrow.RecordBatch; pyarrow has no types
+Type = Any
+Kind = Literal["flag", "integer", "number", "days"]
+
 COLUMNS_LIMIT = 1_000  # more than a customer may have of everything
-CONTACTS_LIMIT = 99  # two digits
 
 _IDENTITY = re.compile(r"identity:([a-z][a-z0-9_.-]{0,62})(?::\d{1,3})?", re.ASCII)
 _CUSTOM = re.compile(r"custom:([a-z][a-z0-9_]{0,62})(:date)?")
@@ -33,7 +36,12 @@ _PLAIN_OF_CONTACT = CONTACT_FIELDS.keys() - _WITH_ARGUMENT
 _WORDS = frozenset(["tags", "sources", "campaigns", "groups"])
 _SEVERAL = _WORDS | {"email", "phone", "street", "identity"}  # lists, and more than one column
 _FLAGS = frozenset(["do_not_email", "do_not_call", "consent"])
-_VALUES = {pa.bool_(): "flag", pa.int64(): "integer", pa.float64(): "number", pa.date32(): "days"}
+_VALUES: dict[Type, Kind] = {
+    pa.bool_(): "flag",
+    pa.int64(): "integer",
+    pa.float64(): "number",
+    pa.date32(): "days",
+}
 _PATHS = {
     "street": "addresses[0].lines",
     "city": "addresses[0].city",
@@ -48,9 +56,6 @@ _PATHS = {
     "consent": "preferences.channels",
 }
 _SHOWN_CHARS = 80  # of a column's name in an error
-
-RecordBatch = Any  # pyarrow.RecordBatch; pyarrow has no types
-Type = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +193,7 @@ def _single_cells(array: Any) -> Cells:
     wide = pa.types.is_large_string(array.type)
     if not count:  # Arrow may leave out the offsets of nothing
         return Cells.of_texts(bytes(8), b"", 0, 0, wide=wide)
-    return Cells.of_texts(
-        offsets, content or b"", first, count, validity=validity, wide=wide
-    )
+    return Cells.of_texts(offsets, content or b"", first, count, validity=validity, wide=wide)
 
 
 def _list_cells(array: Any) -> Cells:
@@ -199,9 +202,7 @@ def _list_cells(array: Any) -> Cells:
     entries = _single_cells(array.values)
     if not count:
         return Cells.of_lists(entries, bytes(8), 0, 0, wide=wide)
-    return Cells.of_lists(
-        entries, offsets, array.offset, count, validity=validity, wide=wide
-    )
+    return Cells.of_lists(entries, offsets, array.offset, count, validity=validity, wide=wide)
 
 
 def read_stream(stream: bytes, *, rows: int) -> RecordBatch:
