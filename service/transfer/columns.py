@@ -363,8 +363,8 @@ class Columns:
                 self._read(into, name, own, cell if field == "comment" else text)
         if "company_name" in values and not values.keys() & {"kind", "first_name", "last_name"}:
             values["kind"] = "company"
-        people = tuple(Contact(**found) for _, found in sorted(contacts.items()))
-        return Row(**values, contacts=people)
+        people = (Contact(**found) for _, found in sorted(contacts.items()))
+        return Row(**values, contacts=tuple(one for one in people if one != Contact()))
 
     def _read(self, values: _Values, header: str, field: str, text: str) -> None:
         try:

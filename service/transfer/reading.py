@@ -26,6 +26,7 @@ from service.transfer.tables import Array, Block
 from service.transfer.words import NO_DATES, Dates
 
 READINGS_CACHED = 1 << 16  # more than a century and a half of days; some 20 MB
+PROBED_CELLS = 100
 
 # Bytes and characters that a list in one cell has: separators, ends of lines, a quotation mark.
 _LISTED = (b";", b",", b'"', b"\n", b"\r")
@@ -197,11 +198,9 @@ def _lists(name: str, array: Array, marks: Sequence[bytes], pattern: str) -> Ite
         return
     several = pc.match_substring_regex(array, pattern)
     yield name, pc.if_else(several, "", array)
-    places = np.flatnonzero(several.to_numpy(zero_copy_only=False))
-    lists = pa.array([_texts(name, text) for text in array.take(places).to_pylist()], _LIST)
-    spread = np.zeros(len(array), np.int64)
-    spread[places] = np.arange(len(places))
-    yield name, lists.take(pa.array(spread, mask=~several.to_numpy(zero_copy_only=False)))
+    encoded = pc.if_else(several, array, None).dictionary_encode()
+    lists = pa.array([_texts(name, text) for text in encoded.dictionary.to_pylist()], _LIST)
+    yield name, lists.take(encoded.indices)
 
 
 _LIST = pa.list_(pa.string())
@@ -238,7 +237,8 @@ def _custom(name: str, array: Array, dates: Dates, wrong: _Wrong) -> Column:
 
 
 def _dates(name: str, array: Array, dates: Dates, wrong: _Wrong) -> Array:
-    if not dates.formats and _are_iso(array):
+    # Arrow takes its time to say of each cell what is wrong with it: it is asked for few first.
+    if not dates.formats and _are_iso(array[:PROBED_CELLS]) and _are_iso(array):
         return array
     return _by_distinct(name, array, pa.string(), dates, wrong)
 
