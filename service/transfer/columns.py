@@ -98,7 +98,7 @@ _HEADERS = {
     "office_phone": "office; switchboard; zentrale; buro; bureau; standard telephonique; oficina; "
     "telefono de oficina; офис; телефон офиса; escritorio; telefone do escritorio",
     "fax_phone": "fax; fax number; faxnummer; telefax; telecopie; numero de fax; факс; номер факса",
-    "street": "address; street address; address line; strasse; straße; adresse; anschrift; rue; "
+    "street": "address; street address; address line; strasse; adresse; anschrift; rue; "
     "adresse postale; direccion; calle; domicilio; улица; адрес; street number; house number; "
     "hausnummer; endereco; morada; rua; logradouro",
     "city": "town; locality; ort; stadt; wohnort; ville; commune; ciudad; localidad; poblacion; "
