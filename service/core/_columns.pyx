@@ -196,10 +196,10 @@ cdef class Cells:
             raise ValueError("lists are of texts")
         view = memoryview(offsets).cast("B")
         if wide:
-            far = view.cast("q")
+            far = view[: len(view) // 8 * 8].cast("q")
             known = far.shape[0]
         else:
-            near = view.cast("i")
+            near = view[: len(view) // 4 * 4].cast("i")
             known = near.shape[0]
         if first + count >= known:
             raise ValueError("the offsets are fewer than the lists")

@@ -79,10 +79,10 @@ cdef class Texts:
         cdef const char* base = NULL
         view = memoryview(offsets).cast("B")
         if wide:
-            far = view.cast("q")
+            far = view[: len(view) // 8 * 8].cast("q")
             known = far.shape[0]
         else:
-            near = view.cast("i")
+            near = view[: len(view) // 4 * 4].cast("i")
             known = near.shape[0]
         if content.shape[0]:
             base = <const char*>&content[0]

@@ -180,8 +180,8 @@ class Rows:
         except (ValueError, DecodeError) as error:
             raise InvalidArgument("the request is not a message of this method") from error
         read = [row if isinstance(row, Card) else self._other(row) for row in rows]
-        for place, error in refused:
-            read.insert(place, error)
+        for place, refusal in refused:
+            read.insert(place, refusal)
         return number, read
 
     def _other(self, row: bytes) -> Card | NamesakeError:

@@ -199,7 +199,7 @@ def _tables(draw: st.DrawFn) -> tuple[Any, list[list[tuple[str, Cell]]]]:
     arrays, columns = [], []
     for name in names:
         if name in _WORDS:
-            cell, types = st.sampled_from(FIELDS[name][3]), [pa.string()]
+            cell, types = st.sampled_from(FIELDS[name][3] or ()), [pa.string()]
         else:
             cell, types = _TYPES[draw(st.sampled_from(_COLUMNS[name]))]
         size = before + count
@@ -323,6 +323,9 @@ _TWO = struct.pack("<3i", 0, 1, 2)
         lambda: Cells.of_texts(_TWO, b"ab", 0, -1),
         lambda: Cells.of_texts(_TWO, b"ab", (1 << 63) - 1, 2),
         lambda: Cells.of_texts(_TWO, b"ab", 0, 2, validity=b""),
+        lambda: Cells.of_texts(_TWO[:-1], b"ab", 0, 2),
+        lambda: Cells.of_texts(bytes(23), b"ab", 0, 2, wide=True),
+        lambda: Cells.of_texts(b"", b"", 0, 0),
         lambda: Cells.of_values("flag", b"\1", 0, 9),
         lambda: Cells.of_values("flag", b"", 0, 1),
         lambda: Cells.of_values("integer", bytes(15), 0, 2),

@@ -79,10 +79,10 @@ def sliced(batch: Any) -> Iterator[v1.ImportCustomersRequest]:
         yield arrow(batch.slice(at, BATCH), number)
 
 
-def stored(client: Client) -> list[tuple[str, str, v1.Customer, list[tuple[object, ...]]]]:
+def stored(client: Client) -> list[tuple[object, ...]]:
     """Return all that an account holds, with its histories."""
     customers = [one for answer in client.export() for one in answer.customers]
-    found = []
+    found: list[tuple[object, ...]] = []
     for one in customers:
         history = [
             (change.kind, change.sequence, tuple(change.fields.paths), change.reason,
