@@ -205,6 +205,14 @@ def _list_cells(array: Any) -> Cells:
     return Cells.of_lists(entries, offsets, array.offset, count, validity=validity, wide=wide)
 
 
+def write_stream(batch: RecordBatch) -> bytes:
+    """Return a record batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
 def read_stream(stream: bytes, *, rows: int) -> RecordBatch:
     """Return the rows of an Arrow IPC stream as one record batch.
 

@@ -29,6 +29,7 @@ Look = Literal[
 ]
 
 CELLS = 1_000  # that are looked at: more would not change the picture
+CELL_CHARS = 1_000  # of each: longer ones are free text, whatever they begin with
 CLEAR_SHARE = 0.9  # of the dates with a day beyond 12 have it in the same place
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}")
@@ -76,7 +77,7 @@ class Content:
 
 def look(cells: Iterable[str]) -> Content:
     """Look at the cells of a column."""
-    texts = [text for cell in cells if (text := cell.strip())][:CELLS]
+    texts = [text for cell in cells if (text := cell[:CELL_CHARS].strip())][:CELLS]
     if not texts:
         return Content()
     counts = {seen: sum(1 for text in texts if is_so(text)) for seen, is_so in _FORMS.items()}

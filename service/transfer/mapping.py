@@ -246,10 +246,13 @@ class ColumnMapping:
         """
         suggested = suggest(header, rows)
         choices = said.before(saved.within(header))
-        by_name = {one.column: one.field for one in suggested if one.confidence >= TAKEN}
-        by_name |= {name: field for name in header if (field := columns.recognise(name))}
+        guessed = _guessed(suggested, header, dict(choices.columns))
         fields = columns.settled(
-            columns.fields_of(header, dict(choices.columns), lambda name: by_name.get(name, ""))
+            columns.fields_of(
+                header,
+                dict(choices.columns),
+                lambda name: columns.recognise(name) or guessed.get(name, ""),
+            )
         )
         columns.refuse_clashes(header, fields)
         return cls(
@@ -283,3 +286,16 @@ class ColumnMapping:
             self.date_formats,
             self.default_region,
         )
+
+
+def _guessed(
+    suggested: Iterable[Suggestion], header: Iterable[str], chosen: dict[str, str]
+) -> dict[str, str]:
+    """Return the fields of columns that only their cells tell, but for those that others are."""
+    folded = {column.casefold(): field for column, field in chosen.items()}
+    sure = {folded.get(name.casefold(), columns.recognise(name)) for name in header}
+    return {
+        one.column: one.field
+        for one in suggested
+        if one.confidence >= TAKEN and (one.field not in sure or columns.may_repeat(one.field))
+    }

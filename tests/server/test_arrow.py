@@ -14,6 +14,7 @@ import pytest
 from demo.people import people, write_csv
 from namesake import v1
 from service.cli.convert import to_customer
+from service.transfer.arrow import write_stream
 from service.transfer.columns import Columns
 from service.transfer.mapping import ColumnMapping
 from service.transfer.reading import Reader
@@ -66,10 +67,7 @@ def as_columns(header: list[str], rows: list[list[str]]) -> Any:
 
 def arrow(batch: Any, number: int) -> v1.ImportCustomersRequest:
     """Return a batch of columns as a message."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    stream = sink.getvalue().to_pybytes()
+    stream = write_stream(batch)
     return v1.ImportCustomersRequest(arrow=v1.ImportArrowBatch(number=number, stream=stream))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import InvalidArgument
-from service.transfer import columns
+from service.transfer import columns, headers
 from service.transfer.mapping import TAKEN, Choices, ColumnMapping, Suggestion, suggest
 from service.transfer.saved import SavedMappings, configuration_folder
 from service.transfer.words import plain
@@ -81,17 +81,15 @@ LANGUAGES = 6
 @pytest.mark.parametrize("field", sorted(HEADERS))
 def test_headers_of_six_languages_are_recognised(field: str) -> None:
     """Every field that people have, in each of them."""
-    headers = HEADERS[field].split("|")
-    assert len(headers) == LANGUAGES
-    assert {header: columns.recognise(header) for header in headers} == dict.fromkeys(
-        headers, field
-    )
+    known = HEADERS[field].split("|")
+    assert len(known) == LANGUAGES
+    assert {header: columns.recognise(header) for header in known} == dict.fromkeys(known, field)
 
 
 def test_no_header_means_two_fields() -> None:
     """The table would silently take the last."""
     words = Counter(
-        plain(word) for words in columns._HEADERS.values() for word in set(words.split(";"))
+        plain(word) for words in headers.HEADERS.values() for word in set(words.split(";"))
     )
     assert [word for word, count in words.items() if count > 1] == []
 
@@ -197,6 +195,15 @@ def test_columns_known_by_their_cells_are_taken_and_can_be_left_out() -> None:
     assert ColumnMapping.of(("c1", "Phone"), rows).fields == ("email", "phone")
     said = Choices.of_options(["c1=-"])
     assert ColumnMapping.of(("c1", "Phone"), rows, said).fields == ("", "phone")
+
+
+def test_a_guess_gives_way_to_what_somebody_says() -> None:
+    """Of a field that has one value; e-mails may come from several columns."""
+    rows = [("GB", "a@x.org"), ("FR", "b@x.org"), ("UA", "c@x.org"), ("DE", "d@x.org")]
+    said = Choices.of_options(["other=country", "mail=email"])
+    header = ("c1", "c2", "other", "mail")
+    assert ColumnMapping.of(header, rows, said).fields == ("", "email", "country", "email")
+    assert ColumnMapping.of(header[:2], rows).fields == ("country", "email")
 
 
 def test_columns_of_a_file_of_failures_are_left_out_without_a_word() -> None:
