@@ -25,15 +25,14 @@ _EXACT, _MEANT, _COUNTED = 1.0, 0.95, 0.85  # the field's own name, a word for i
 _CONFIRMED = 0.04  # more, where the cells look like it
 _LOW = 0.2  # the header says one thing, the cells another
 
-# What a look at the cells can say of a field.
+# What the cells of a field look like. Most names of companies, and many postcodes, have nothing
+# that tells.
 _LOOKS: dict[str, Look] = {
     "birth_date": "dates",
     "gender": "genders",
     "country": "countries",
-    "postcode": "postcodes",
     "do_not_email": "yes or no",
     "do_not_call": "yes or no",
-    "company_name": "companies",
 }
 # The field that cells suggest, and how sure it is if all of them look like that: dates may be of
 # anything, and names of companies may be in any text.
@@ -112,10 +111,7 @@ def _expected(field: str) -> Look | None:
     _, own = columns.contact_of(field)
     if own in columns.REACHES:
         return "e-mails" if columns.REACHES[own][0] == "email" else "phones"
-    if own.startswith("consent:"):
-        return "yes or no"
-    # Most names of companies, and many postcodes, have nothing that tells.
-    return None if own in ("company_name", "postcode") else _LOOKS.get(own)
+    return "yes or no" if own.startswith("consent:") else _LOOKS.get(own)
 
 
 def _by_content(name: str, content: Content) -> Suggestion:

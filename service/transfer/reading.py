@@ -6,7 +6,6 @@ again only once. What a cell says, and what is wrong with it, `columns.read_cell
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -33,14 +32,11 @@ _LISTED = (b";", b",", b'"', b"\n", b"\r")
 _LISTED_PATTERN = '[;,"\r\n]'
 _ENDS = tuple(c.encode() for c in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")  # as `str.splitlines`
 _ENDS_PATTERN = "[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]"
-_CUSTOM = re.compile(r"custom:([a-z0-9_]+)(?::(integer|number|flag|date))?(?::.*)?")
-_TYPES = {
-    "": pa.string(), "date": pa.string(), "integer": pa.int64(), "number": pa.float64(),
-    "flag": pa.bool_(),
-}  # fmt: skip
+_TYPES = {"integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_()}  # of custom fields
 _FLAGS = frozenset(["do_not_email", "do_not_call"])
 _DISTINCT = frozenset(["kind", "state", "gender", "country"])
 _WORDS = frozenset(["tags", "sources", "campaigns", "groups"])
+_LIST = pa.list_(pa.string())
 _NAMES = ("first_name", "middle_name", "last_name")
 _DATE_CHARS = 10  # of YYYY-MM-DD
 
@@ -203,9 +199,6 @@ def _lists(name: str, array: Array, marks: Sequence[bytes], pattern: str) -> Ite
     yield name, lists.take(encoded.indices)
 
 
-_LIST = pa.list_(pa.string())
-
-
 def _has_any(content: Any, marks: Sequence[bytes]) -> bool:
     found = content.to_pybytes()
     return any(mark in found for mark in marks)
@@ -225,15 +218,13 @@ def _names(array: Array) -> Iterator[Column]:
 
 
 def _custom(name: str, array: Array, dates: Dates, wrong: _Wrong) -> Column:
-    found = _CUSTOM.fullmatch(name)
-    if found is None:
-        raise ValueError(f"no custom field: {name}")
-    kind = found[2] or ""
-    if not kind:
-        return f"custom:{found[1]}", array
+    _, own, *types = name.split(":")
+    kind = types[0] if types else "text"
+    if kind == "text":
+        return f"custom:{own}", array
     if kind == "date":
-        return f"custom:{found[1]}:date", _by_distinct(name, array, pa.string(), dates, wrong)
-    return f"custom:{found[1]}", _by_distinct(name, array, _TYPES[kind], NO_DATES, wrong)
+        return f"custom:{own}:date", _by_distinct(name, array, pa.string(), dates, wrong)
+    return f"custom:{own}", _by_distinct(name, array, _TYPES[kind], NO_DATES, wrong)
 
 
 def _dates(name: str, array: Array, dates: Dates, wrong: _Wrong) -> Array:

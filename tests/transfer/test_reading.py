@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demo.people import people, write_csv
 from namesake import v1
 from service.cli.convert import to_customer
 from service.errors import InvalidArgument
@@ -17,7 +20,7 @@ from service.transfer.columns import Columns, refuse_clashes, settled
 from service.transfer.mapping import Choices, ColumnMapping
 from service.transfer.reading import Read, Reader
 from service.transfer.rows import RowRefused
-from service.transfer.tables import Block
+from service.transfer.tables import Block, open_table
 from service.transfer.words import DateOrder, Dates
 
 LIMIT = 1 << 24
@@ -224,3 +227,22 @@ def test_dates_of_a_format_that_was_said_are_read_by_it() -> None:
     mapping = ColumnMapping.of(("last name", "birth date"), said=said)
     found = [one.birth_date for one in customers(read(mapping, rows))]
     assert [(d.year, d.month, d.day) for d in found] == [(1990, 3, 4), (1968, 3, 4), (1990, 1, 2)]
+
+
+def test_a_file_is_read_from_its_bytes_to_its_customers(tmp_path: Path) -> None:
+    """In blocks of which the rows go on to be counted."""
+    path = tmp_path / "people.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        write_csv(people(400, seed=9), stream)
+    with path.open(encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    mapping = ColumnMapping.of(header, rows[:100])
+    assert mapping.unrecognised == ()
+    assert not any(one.warning for one in mapping.suggestions)
+    expected = rows_of(mapping, rows)
+    reader = Reader(mapping)
+    with open_table(str(path)) as table:
+        found = [reader.read(block) for block in table.blocks(reader.places)]
+    encoded = b"".join(encode_batch(one.batch, limit=LIMIT).batch for one in found)
+    assert encoded == framed(row for row in expected if isinstance(row, bytes))
+    assert sum(len(one.numbers) for one in found) == len(rows)
