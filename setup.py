@@ -31,6 +31,7 @@ DESCRIPTORS = Path(__file__).parent / "build" / "protos.binpb"
 
 COMPILED = [
     "service/cli/lists.py",
+    "service/core/_columns.pyx",
     "service/core/_compare.pyx",
     "service/core/_emails.pyx",
     "service/core/_features.pyx",

@@ -181,7 +181,7 @@ def import_file(
         else:
             table = CsvReader(lines, delimiter=delimiter or None)
             header = table.header
-            known = Columns.of(header, mapping or (), date_order)
+            known = Columns.of(header, mapping or (), words.Dates(date_order))
             _warn_unrecognised(known)
             parsed = _table_customers(table, known)
         job = ImportJob(link, settings, Failures(failures, header))

@@ -6,12 +6,13 @@ from typing import Any
 
 from namesake import v1
 from service.core.model import Identity
-from service.transfer.rows import Custom, PartialDate, Reach, Row
+from service.transfer.rows import Consent, Contact, Custom, PartialDate, Reach, Row
 
 _SAME = (
     "id", "title", "first_name", "middle_name", "last_name", "company_name", "comment", "stage",
     "owner", "tags", "sources", "campaigns", "groups",
 )  # fmt: skip
+_SAME_OF_CONTACT = ("title", "first_name", "middle_name", "last_name", "position")
 _COLUMN_FIELDS = {
     **dict.fromkeys(("street", "city", "postcode", "area", "country"), "addresses"),
     **dict.fromkeys(("do_not_email", "do_not_call"), "preferences"),
@@ -36,9 +37,15 @@ def to_customer(row: Row) -> v1.Customer:
         customer.identities.add(type=identity.type, value=identity.value)
     for custom in row.custom:
         customer.custom_fields[custom.name].CopyFrom(_custom_value(custom))
-    if row.do_not_email or row.do_not_call:
-        customer.preferences.do_not_email = row.do_not_email
-        customer.preferences.do_not_call = row.do_not_call
+    for contact in row.contacts:
+        customer.contacts.append(_contact(contact))
+    preferences = v1.Preferences(
+        do_not_email=row.do_not_email,
+        do_not_call=row.do_not_call,
+        channels=[_preference(consent) for consent in row.consents],
+    )
+    if preferences.ByteSize():
+        customer.preferences.CopyFrom(preferences)
     return customer
 
 
@@ -93,6 +100,25 @@ def _kind(reach: Reach) -> v1.ContactKind.ValueType:
 
 def _reach(point: v1.EmailAddress | v1.PhoneNumber) -> Reach:
     return Reach(point.value, _word(v1.ContactKind.Name(point.kind), "CONTACT_KIND"))
+
+
+def _contact(contact: Contact) -> v1.Contact:
+    made = v1.Contact(**{name: getattr(contact, name) for name in _SAME_OF_CONTACT})
+    for email in contact.emails:
+        made.emails.add(value=email.value, kind=_kind(email))
+    for phone in contact.phones:
+        made.phones.add(value=phone.value, kind=_kind(phone))
+    if contact.do_not_email or contact.do_not_call:
+        made.preferences.do_not_email = contact.do_not_email
+        made.preferences.do_not_call = contact.do_not_call
+    return made
+
+
+def _preference(consent: Consent) -> v1.ChannelPreference:
+    return v1.ChannelPreference(
+        channel=v1.Channel.Value(_name("CHANNEL", consent.channel)),
+        consent=v1.CONSENT_GRANTED if consent.granted else v1.CONSENT_DENIED,
+    )
 
 
 def _date(date: PartialDate) -> v1.Date:

@@ -16,13 +16,10 @@ from service.cli.link import Link
 from service.cli.outbox import Batch, Outbox
 from service.cli.retry import Retry
 from service.errors import InvalidArgument, NamesakeError
-from service.transfer.columns import FAILURE
+from service.transfer.columns import FAILURE_COLUMNS
 from service.transfer.files import CsvWriter, Record, Source, private
 
 FAILURES_SHOWN = 10
-FAILURE_COLUMNS = tuple(
-    FAILURE + name for name in ("row", "field", "reason", "message", "customers")
-)
 PAGE_ROWS = 1_000  # failures that are asked for at once
 
 
@@ -48,7 +45,7 @@ class Failures:
         self.first: list[tuple[str, ...]] = []
         self._path = path
         # Rows that failed once before say why they did then.
-        self._places = [place for place, name in enumerate(header) if not name.startswith(FAILURE)]
+        self._places = [place for place, name in enumerate(header) if name not in FAILURE_COLUMNS]
         self._header = tuple(header[place] for place in self._places)
         self._writer: CsvWriter | None = None
         self._stream: BinaryIO | None = None

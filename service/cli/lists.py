@@ -83,9 +83,9 @@ class Layout:
 
 def _wanted(header: str) -> str:
     """Return which of the wanted fields a header names, "" if none."""
-    field = columns.recognise(header)
-    if field.endswith(("email", "phone")):
-        return field.rpartition("_")[2] if field != "fax_phone" else ""
+    _, field = columns.contact_of(columns.recognise(header))
+    if field in columns.REACHES:
+        return columns.REACHES[field][0] if field != "fax_phone" else ""
     return field if field in WANTED else ""
 
 

@@ -9,7 +9,7 @@ Texts are UTF-8; a lone surrogate of a `str` is encoded as if it were a characte
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport INT32_MAX, int32_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -65,27 +65,41 @@ cdef class Texts:
         return made
 
     @staticmethod
-    def view(offsets, data, Py_ssize_t first, Py_ssize_t count):
-        """Take `count` texts from `first` on of an Arrow string array, from its two buffers."""
-        cdef const int32_t[::1] bounds = memoryview(offsets).cast("B").cast("i")
+    def view(offsets, data, Py_ssize_t first, Py_ssize_t count, *, wide=False):
+        """Take `count` texts from `first` on of an Arrow string array, from its two buffers.
+
+        The offsets have 32 bits each, of a large string array, which is `wide`, 64.
+        """
+        cdef const int32_t[::1] near
+        cdef const int64_t[::1] far
         cdef const unsigned char[::1] content = memoryview(data).cast("B")
         cdef Texts made = Texts()
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, known
+        cdef int64_t start, end
         cdef const char* base = NULL
+        view = memoryview(offsets).cast("B")
+        if wide:
+            far = view[: len(view) // 8 * 8].cast("q")
+            known = far.shape[0]
+        else:
+            near = view[: len(view) // 4 * 4].cast("i")
+            known = near.shape[0]
         if content.shape[0]:
             base = <const char*>&content[0]
-        if first < 0 or count < 0 or first + count >= bounds.shape[0]:
+        if first < 0 or count < 0 or count >= known - first:
             raise ValueError("the offsets are fewer than the texts")
         made._owner = (offsets, data)
         made._make_room(count)
+        end = far[first] if wide else near[first]
         for i in range(count):
-            if not 0 <= bounds[first + i] <= bounds[first + i + 1] <= content.shape[0]:
+            start = end
+            end = far[first + i + 1] if wide else near[first + i + 1]
+            if not 0 <= start <= end <= content.shape[0]:
                 raise ValueError("an offset is outside the data")
-            if base != NULL:
-                made.starts[i] = base + bounds[first + i]
-            else:
-                made.starts[i] = NULL
-            made.sizes[i] = bounds[first + i + 1] - bounds[first + i]
+            if end - start > INT32_MAX:
+                raise ValueError("a text is longer than 2 GiB")
+            made.starts[i] = base + start if base != NULL else NULL
+            made.sizes[i] = <int32_t>(end - start)
         return made
 
     def __len__(self):

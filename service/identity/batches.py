@@ -27,11 +27,12 @@ Found = Counter[tuple[Channel, Verdict, Reason]]
 
 
 class Incoming(NamedTuple):
-    """A batch that came in: its ordinary rows together, of each other its card or what it breaks."""
+    """A batch that came in: ordinary rows together, of each other its card or what it breaks."""
 
     number: int
     rows: Rows
-    others: list[tuple[int, Card | NamesakeError]]  # with their places in the batch
+    places: Sequence[int]  # of the ordinary rows in the batch
+    others: Sequence[tuple[int, Card | NamesakeError]]  # with theirs
 
 
 class Batch(NamedTuple):
@@ -68,6 +69,7 @@ class BatchRun:
     def __init__(
         self,
         bulk: Bulk,
+        places: Sequence[int],
         others: Sequence[Other],
         broken: Sequence[tuple[int, NamesakeError]],
         decide: Callable[[Card, Sealed, View], Decision[Saved]],
@@ -79,6 +81,7 @@ class BatchRun:
         """Take a batch: its ordinary rows, the others, and those that broke a rule before."""
         self._origin = origin
         self._bulk = bulk
+        self._places = places
         self._others = others
         self._broken = broken
         self._decide = decide
@@ -136,8 +139,7 @@ class BatchRun:
         except Exception as error:
             self._fault = error
             raise
-        places = self._bulk.rows.batch.places()
-        self._left = [(places[index], partial(self._decide_one, index)) for index in stale]
+        self._left = [(self._places[index], partial(self._decide_one, index)) for index in stale]
         self._left += [
             (one.place, partial(self._decide, one.card, one.sealed)) for one in self._others
         ]

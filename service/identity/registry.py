@@ -221,7 +221,7 @@ class Registry:
         kept = self._settings.import_failures_kept
         origin = Origin(job_id, incoming.number, stream, kept)
         decide = partial(self._decide_on, terms)
-        run = BatchRun(bulk, others, broken, decide, terms, self._codec, self._index, origin)
+        run = BatchRun(bulk, incoming.places, others, broken, decide, terms, self._codec, self._index, origin)
         # Tasks start in the order in which they are made, and so are the batches decided.
         return asyncio.create_task(self._finish(run, terms, findings_of(judged, checked)))
 

@@ -36,6 +36,7 @@ from service.errors import InvalidArgument, NamesakeError
 from service.identity.batches import Incoming
 from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
+from service.transfer import arrow
 
 MICROSECONDS = 1_000_000
 DISPLAY_NAME_CHARS = 200  # one line of a list
@@ -182,7 +183,9 @@ class Rows:
         Raises `InvalidArgument` where the request is no batch or has too many rows.
         """
         try:
-            encoded = _wire.batch_of(request) or _batch_in(request)
+            encoded, refused = _wire.batch_of(request), _NONE_REFUSED
+            if not encoded:
+                encoded, refused = _batch_in(request, self._settings)
             number, count = _wire.outline(encoded)
             if count > self._settings.batch_limit_rows:
                 limit = self._settings.batch_limit_rows
@@ -192,7 +195,10 @@ class Rows:
             batch = _wire.Batch(encoded, self._limits, self._extra)
         except (ValueError, DecodeError) as error:
             raise InvalidArgument("the request is not a message of this method") from error
-        return Incoming(number, batch, [(at, self._other(row)) for at, row in batch.others])
+        places = _places(batch.count, refused)
+        others: list[tuple[int, Card | NamesakeError]] = list(refused)
+        others += [(places[at], self._other(row)) for at, row in batch.others]
+        return Incoming(number, batch, [places[at] for at in batch.places()], others)
 
     def _other(self, row: bytes) -> Card | NamesakeError:
         try:
@@ -232,11 +238,42 @@ def _limits(settings: Settings) -> _wire.Limits:
     )
 
 
-def _batch_in(request: bytes) -> bytes:
+_Refused = tuple[tuple[int, NamesakeError], ...]
+_NONE_REFUSED: _Refused = ()
+
+
+def _places(count: int, refused: _Refused) -> Sequence[int]:
+    """Return where the rows of an encoded batch are among all, those that are not in it too."""
+    if not refused:
+        return range(count)
+    missing = {place for place, _ in refused}
+    return [place for place in range(count + len(missing)) if place not in missing]
+
+
+def _batch_in(request: bytes, settings: Settings) -> tuple[bytes, _Refused]:
+    """Return an encoded batch, and by place in ascending order the rows that are not in it."""
     message = v1.ImportCustomersRequest.FromString(request)
-    if message.WhichOneof("message") != "batch":
-        raise InvalidArgument("only the first message has settings", field="settings")
-    return message.batch.SerializeToString()
+    match message.WhichOneof("message"):
+        case "batch":
+            return message.batch.SerializeToString(), _NONE_REFUSED
+        case "arrow":
+            return arrow_batch(message.arrow, settings)
+        case _:
+            raise InvalidArgument("only the first message has settings", field="settings")
+
+
+def arrow_batch(message: v1.ImportArrowBatch, settings: Settings) -> tuple[bytes, _Refused]:
+    """Do as `_batch_in` with a batch of columns: a row that has a cell of no sense is refused.
+
+    Raises `InvalidArgument` where the columns cannot be taken, or as rows would be more than a
+    message may hold.
+    """
+    rows = arrow.read_stream(message.stream, rows=settings.batch_limit_rows)
+    encoded = arrow.encode_batch(rows, limit=settings.message_limit, number=message.number)
+    refused = (
+        (one.place, InvalidArgument(one.message, field=one.field)) for one in encoded.refused
+    )
+    return encoded.batch, tuple(refused)
 
 
 class Records:

@@ -12,80 +12,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from service.core._columns import CHANNELS
 from service.core.model import Identity
 from service.errors import InvalidArgument
 from service.transfer import words
 from service.transfer.countries import country_code
-from service.transfer.rows import KINDS, Custom, PartialDate, Reach, Row, RowRefused
-from service.transfer.words import DateOrder, plain
+from service.transfer.headers import HEADERS
+from service.transfer.rows import (
+    KINDS,
+    Consent,
+    Contact,
+    Custom,
+    PartialDate,
+    Reach,
+    Row,
+    RowRefused,
+)
+from service.transfer.words import NO_DATES, Dates, plain
 
 IGNORED = "-"
-FAILURE = "failure_"  # begins the columns that say why a row failed, of rows to import again
 
-# Field: headers that mean it, beside the field's own name.
-_HEADERS = {
-    "id": "customer id; client id; kundennummer; kunden id; номер клиента; id клиента; "
-    "id do cliente; codigo do cliente; rec id",
-    "kind": "customer type; customer kind; type; kundentyp; тип; tipo de cliente",
-    "state": "customer state; archived state",
-    "title": "salutation; anrede; titel; civilite; tratamiento; обращение; tratamento",
-    "first_name": "given name; forename; firstname; vorname; prenom; nombre; имя; nome; "
-    "primeiro nome; nome proprio; fname",
-    "middle_name": "middlename; patronymic; second name; zweiter vorname; отчество; nome do meio; "
-    "segundo nome; segundo nombre",
-    "last_name": "surname; family name; lastname; nachname; familienname; nom; nom de famille; "
-    "apellido; apellidos; фамилия; sobrenome; apelido; ultimo nome; nome de familia; lname",
-    "full_name": "name; fullname; customer name; nom complet; nombre completo; vollstandiger name; "
-    "фио; полное имя; nome completo",
-    "gender": "sex; geschlecht; sexe; sexo; genero; пол",
-    "birth_date": "birthday; birthdate; date of birth; dob; geburtsdatum; geburtstag; "
-    "date de naissance; fecha de nacimiento; дата рождения; день рождения; data de nascimento; "
-    "nascimento",
-    "company_name": "company; organisation; organization; account name; employer; firma; "
-    "unternehmen; societe; entreprise; empresa; компания; организация; nome da empresa; "
-    "razao social; organizacao",
-    "comment": "comments; note; notes; remark; bemerkung; notiz; kommentar; commentaire; "
-    "comentario; комментарий; примечание; observacao; observacoes",
-    "stage": "status; lead status; phase; etapa; этап; стадия; fase",
-    "owner": "responsible; account manager; betreuer; responsable; ответственный; менеджер; "
-    "responsavel",
-    "email": "e mail; mail; email address; e mail address; emails; e mails; courriel; "
-    "adresse email; correo; correo electronico; e mail adresse; почта; электронная почта; емейл; "
-    "correio eletronico; endereco de email; endereco de e mail",
-    "work_email": "business email; email work; geschaftliche e mail; рабочая почта; "
-    "email profissional; e mail profissional; email comercial; e mail comercial",
-    "home_email": "private email; personal email; email home; private e mail; личная почта; "
-    "email pessoal; e mail pessoal",
-    "phone": "phone number; telephone; tel; phones; telephone number; telefon; telefonnummer; "
-    "rufnummer; numero de telephone; telefono; телефон; номер телефона; telefone; "
-    "numero de telefone; fone",
-    "mobile_phone": "mobile; mobile number; cell; cell phone; cellphone; handy; mobil; "
-    "mobiltelefon; portable; telephone portable; movil; celular; telefono movil; мобильный; "
-    "мобильный телефон; сотовый; telemovel; telefone celular; telefone movel",
-    "home_phone": "private phone; telefon privat; festnetz; telephone fixe; fijo; "
-    "домашний телефон; telefone residencial; telefone fixo",
-    "work_phone": "business phone; phone work; direct phone; telefon geschaftlich; "
-    "telephone professionnel; telefono trabajo; рабочий телефон; telefone comercial; "
-    "telefone profissional; telefone do trabalho",
-    "office_phone": "office; switchboard; zentrale; buro; bureau; oficina; офис; escritorio",
-    "fax_phone": "fax; fax number; faxnummer; telefax; факс",
-    "street": "address; street address; address line; strasse; straße; adresse; anschrift; rue; "
-    "direccion; calle; улица; адрес; street number; house number; hausnummer; endereco; morada; "
-    "rua; logradouro",
-    "city": "town; locality; ort; stadt; ville; ciudad; город; suburb; cidade; localidade",
-    "postcode": "zip; zip code; postal code; post code; plz; postleitzahl; code postal; "
-    "codigo postal; индекс; почтовый индекс; zipcode; cep",
-    "area": "state province; province; region; administrative area; county; bundesland; "
-    "departement; provincia; область; регион; estado",
-    "country": "country code; land; pays; pais; страна",
-    "tags": "tag; labels; label; schlagworte; etiquettes; etiquetas; теги; метки; marcadores",
-    "sources": "source; lead source; quelle; origine; origen; fuente; источник; origem; fonte",
-    "campaigns": "campaign; kampagne; campagne; campana; кампания; campanha",
-    "groups": "group; gruppe; groupe; grupo; группа",
-    "do_not_email": "email opt out; no email",
-    "do_not_call": "call opt out; no call; do not phone",
-}
-_REACHES = {
+# What a file of failures has beside the rows; left out where these are imported again.
+FAILURE_COLUMNS = (
+    "failure_row", "failure_field", "failure_reason", "failure_message", "failure_customers",
+)  # fmt: skip
+
+# E-mails and phones: channel and kind.
+REACHES = {
     f"{prefix}{channel}": (channel, kind)
     for channel in ("email", "phone")
     for prefix, kind in (("", ""), *((f"{kind}_", kind) for kind in KINDS))
@@ -103,40 +56,63 @@ _TEXTS = frozenset(
         "city",
         "postcode",
         "area",
+        "position",
     ]
 )
 _LISTS = frozenset(["tags", "sources", "campaigns", "groups"])
-_SEVERAL = _LISTS | _REACHES.keys() | {"street"}  # may come from several columns
-FIELDS = tuple(dict.fromkeys((*_HEADERS, *_REACHES)))
+_SEVERAL = _LISTS | REACHES.keys() | {"street"}  # may come from several columns
+_OF_CONTACT = REACHES.keys() | {
+    "title", "first_name", "middle_name", "last_name", "full_name", "position", "do_not_email",
+    "do_not_call",
+}  # fmt: skip
+FIELDS = tuple(dict.fromkeys((*(name for name in HEADERS if ":" not in name), *REACHES)))
 
 # A customer's second identity of a type has a column of its own: identity:loyalty:02.
 _IDENTITY = re.compile(r"identity:([a-z][a-z0-9_.-]{0,62})(?::\d{1,3})?")
 _CUSTOM = re.compile(r"custom:([a-z][a-z0-9_]{0,62})(?::(text|integer|number|flag|date))?")
+# A person at the customer; the second one's columns are contact:2:last_name and so on.
+_CONTACT = re.compile(r"contact:(?:([1-9]\d?):)?([a-z_]+)", re.ASCII)
+_CONSENT = re.compile(rf"consent:({'|'.join(CHANNELS[1:])})")
 _COUNTED = re.compile(r"_?\d{1,2}$")
 
-_Values = dict[str, Any]  # fields of a `Row` in the making
+_Values = dict[str, Any]  # fields of a `Row` or `Contact` in the making
 
 
 def _aliases() -> dict[str, str]:
     named = {plain(field): field for field in FIELDS}
-    for field, headers in _HEADERS.items():
+    for field, headers in HEADERS.items():
         named.update(dict.fromkeys(map(plain, headers.split(";")), field))
-    return named
+    return named | dict.fromkeys(FAILURE_COLUMNS, IGNORED)
 
 
 _ALIASES = _aliases()
 
 
 def recognise(header: str) -> str:
-    """Return the field that a header names, "" if it names none."""
-    if _IDENTITY.fullmatch(header) or _CUSTOM.fullmatch(header):
+    """Return the field that a header names, "" if it names none.
+
+    What a file of failures has beside the rows is `IGNORED`.
+    """
+    if _is_patterned(header):
         return header
     name = plain(header)
     if field := _ALIASES.get(name, ""):
         return field
     # "email2", "Phone 3", "address line 2": the same field again.
     field = _ALIASES.get(_COUNTED.sub("", name), "")
-    return field if field in _REACHES or field == "street" else ""
+    return field if field in REACHES or field == "street" else ""
+
+
+def _is_patterned(name: str) -> bool:
+    if found := _CONTACT.fullmatch(name):
+        return found[2] in _OF_CONTACT
+    return any(pattern.fullmatch(name) for pattern in (_IDENTITY, _CUSTOM, _CONSENT))
+
+
+def contact_of(field: str) -> tuple[int, str]:
+    """Return which contact a field is of, from 1, and its field of it; 0 is the customer."""
+    found = _CONTACT.fullmatch(field)
+    return (int(found[1] or 1), found[2]) if found else (0, field)
 
 
 def parse_overrides(options: Iterable[str], *, known: Callable[[str], bool]) -> dict[str, str]:
@@ -156,7 +132,12 @@ def parse_overrides(options: Iterable[str], *, known: Callable[[str], bool]) -> 
 
 def is_field(name: str) -> bool:
     """Say whether a column may be mapped to `name`."""
-    return name in FIELDS or bool(_IDENTITY.fullmatch(name) or _CUSTOM.fullmatch(name))
+    return name in FIELDS or _is_patterned(name)
+
+
+def may_repeat(field: str) -> bool:
+    """Say whether several columns may be of one field: lists, e-mails, phones, lines."""
+    return contact_of(field)[1] in _SEVERAL
 
 
 def fields_of(
@@ -174,34 +155,50 @@ def fields_of(
 
 
 def settled(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the fields with the meaning that a full name has beside the others.
+    """Return the fields with the meaning that they have beside the others.
 
     German and French lists head the last name with a bare "Name"; beside both names the full one
-    says nothing more.
+    says nothing more. Contacts need a name: without one, a contact's e-mail is the customer's own.
     """
-    if "full_name" not in fields or "first_name" not in fields:
-        return fields
-    meant = "" if "last_name" in fields else "last_name"
-    return tuple(meant if field == "full_name" else field for field in fields)
+    if "full_name" in fields and "first_name" in fields:
+        meant = "" if "last_name" in fields else "last_name"
+        fields = tuple(meant if field == "full_name" else field for field in fields)
+    named = {contact_of(field)[0] for field in fields if field.endswith(("last_name", "full_name"))}
+    return tuple(field if contact_of(field)[0] in named | {0} else _own(field) for field in fields)
+
+
+def _own(field: str) -> str:
+    """Return what a field of a contact without a name is of the customer, "" if it is nothing."""
+    _, name = contact_of(field)
+    return name if name in REACHES else ""
 
 
 def refuse_clashes(
     header: Sequence[str],
     fields: Sequence[str],
-    several: Callable[[str], bool] = _SEVERAL.__contains__,
+    several: Callable[[str], bool] = may_repeat,
 ) -> None:
     """Refuse a header that means nothing, or a field twice which is not one of `several`."""
     if not any(fields):
         raise InvalidArgument("No column is recognised; name them with --map COLUMN=FIELD")
     seen: dict[str, str] = {}
     for column, field in zip(header, fields, strict=True):
-        if field in seen and not several(field):
+        same = _singled(field)
+        if same in seen and not several(field):
             raise InvalidArgument(
-                f"Columns {seen[field]!r} and {column!r} both mean {field}; "
+                f"Columns {seen[same]!r} and {column!r} both mean {field}; "
                 f"leave one out with --map '{column}={IGNORED}'"
             )
         if field:
-            seen[field] = column
+            seen[same] = column
+
+
+def _singled(field: str) -> str:
+    """Return one name for what may be written in several ways."""
+    if custom := _CUSTOM.fullmatch(field):
+        return f"custom:{custom[1]}"
+    contact, name = contact_of(field)
+    return f"contact:{contact}:{name}" if contact else field
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,16 +207,16 @@ class Columns:
 
     header: tuple[str, ...]
     fields: tuple[str, ...]
-    date_order: DateOrder = ""
+    dates: Dates = NO_DATES
 
     @classmethod
     def of(
-        cls, header: Sequence[str], options: Iterable[str] = (), date_order: DateOrder = ""
+        cls, header: Sequence[str], options: Iterable[str] = (), dates: Dates = NO_DATES
     ) -> Columns:
         """Recognise a header; `options` (`COLUMN=FIELD`) go before what is recognised."""
         fields = settled(fields_of(header, parse_overrides(options, known=is_field)))
         refuse_clashes(header, fields)
-        return cls(tuple(header), fields, date_order)
+        return cls(tuple(header), fields, dates)
 
     @property
     def unrecognised(self) -> tuple[str, ...]:
@@ -227,7 +224,7 @@ class Columns:
         return tuple(
             name
             for name, field in zip(self.header, self.fields, strict=True)
-            if not field and not name.startswith(FAILURE)
+            if not field and recognise(name) != IGNORED
         )
 
     def row(self, cells: Sequence[str]) -> Row:
@@ -238,42 +235,49 @@ class Columns:
                 "is there a delimiter without quotation marks?"
             )
         values: _Values = {}
+        contacts: dict[int, _Values] = {}
         for name, field, cell in zip(self.header, self.fields, cells, strict=False):
             if field and (text := cell.strip()):
+                number, own = contact_of(field)
+                into = contacts.setdefault(number, {}) if number else values
                 # What people wrote freely stays as it is.
-                self._read(values, name, field, cell if field == "comment" else text)
+                self._read(into, name, own, cell if field == "comment" else text)
         if "company_name" in values and not values.keys() & {"kind", "first_name", "last_name"}:
             values["kind"] = "company"
-        return Row(**values)
+        people = (Contact(**found) for _, found in sorted(contacts.items()))
+        return Row(**values, contacts=tuple(one for one in people if one != Contact()))
 
     def _read(self, values: _Values, header: str, field: str, text: str) -> None:
         try:
-            for name, value in _read(field, text, self.date_order):
+            for name, value in read_cell(field, text, self.dates):
                 known = values.get(name)
                 values[name] = known + value if isinstance(known, tuple) else value
         except ValueError as error:
             raise RowRefused(str(error), field=header) from None
 
 
-def _read(field: str, text: str, order: DateOrder) -> Iterable[tuple[str, Any]]:
-    """Return what one cell says of which fields of `Row`; ValueError says what is wrong with it.
+def read_cell(field: str, text: str, dates: Dates = NO_DATES) -> Iterable[tuple[str, Any]]:
+    """Return what one cell says of which fields of `Row` (or `Contact`).
 
+    The text has no space around it, but for a comment. ValueError says what is wrong with it.
     Tuples add to those of other columns.
     """
-    if field in _REACHES:
-        return [_reaches(*_REACHES[field], text)]
+    if field in REACHES:
+        return [_reaches(*REACHES[field], text)]
     if field in _TEXTS:
         return [(field, text)]
     if field in _LISTS:
         return [(field, words.parts(text))]
     if field.startswith("identity:"):
         return [("identities", (Identity(field.split(":")[1], text),))]
+    if field.startswith("consent:"):
+        return [("consents", (Consent(field.split(":")[1], _consent(text)),))]
     if field.startswith("custom:"):
-        return [("custom", (_custom(field, text, order),))]
+        return [("custom", (_custom(field, text, dates),))]
     if field == "full_name":
         parts = zip(("first_name", "middle_name", "last_name"), words.full_name(text), strict=True)
         return [(name, part) for name, part in parts if part]
-    return [(field, _SPECIAL[field](text, order))]
+    return [(field, _SPECIAL[field](text, dates))]
 
 
 def _reaches(channel: str, kind: str, text: str) -> tuple[str, tuple[Reach, ...]]:
@@ -281,7 +285,7 @@ def _reaches(channel: str, kind: str, text: str) -> tuple[str, tuple[Reach, ...]
     return f"{channel}s", tuple(Reach(value, kind) for value in split(text))
 
 
-def _custom(field: str, text: str, order: DateOrder) -> Custom:
+def _custom(field: str, text: str, dates: Dates) -> Custom:
     found = _CUSTOM.fullmatch(field)
     if not found:
         raise ValueError(f"There is no field {field!r}")
@@ -293,7 +297,7 @@ def _custom(field: str, text: str, order: DateOrder) -> Custom:
         case "flag":
             return Custom(found[1], _flag(text))
         case "date":
-            return Custom(found[1], _date(text, order))
+            return Custom(found[1], _date(text, dates))
         case _:
             return Custom(found[1], text)
 
@@ -322,8 +326,15 @@ def _flag(text: str) -> bool:
     return value
 
 
-def _date(text: str, order: DateOrder) -> PartialDate:
-    value = words.date(text, order)
+def _consent(text: str) -> bool:
+    value = words.consent(text)
+    if value is None:
+        raise ValueError("Neither granted nor denied: write yes or no")
+    return value
+
+
+def _date(text: str, dates: Dates) -> PartialDate:
+    value = words.date(text, dates.order, dates.formats)
     if value is None:
         raise ValueError("Not a date, or one that can be read in two ways: write YYYY-MM-DD")
     return value
@@ -353,7 +364,7 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-_SPECIAL: dict[str, Callable[[str, DateOrder], object]] = {
+_SPECIAL: dict[str, Callable[[str, Dates], object]] = {
     "kind": lambda text, _: _one_of(text, ("person", "company")),
     "state": lambda text, _: _one_of(text, ("active", "archived")),
     "gender": lambda text, _: _gender(text),
@@ -419,8 +430,8 @@ def cells(row: Row, columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def _cell(row: Row, field: str) -> str:
-    if field in _REACHES:
-        channel, _ = _REACHES[field]
+    if field in REACHES:
+        channel, _ = REACHES[field]
         reaches = row.emails if channel == "email" else row.phones
         values = (r.value for r in reaches if _reach_field(channel, r) == field)
         return words.listed(values, words.addresses if channel == "email" else words.numbers)

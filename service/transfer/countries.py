@@ -1,4 +1,8 @@
-"""Countries as people write them in files: ISO 3166-1 alpha-2 codes and English names."""
+"""Countries as people write them in files: ISO 3166-1 alpha-2 codes and names.
+
+Names are those in English of all countries, and of the larger ones in the other languages of which
+headers are known: German, French, Spanish, Portuguese and Russian.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,42 @@ VE Venezuela|VN Vietnam;Viet Nam|VU Vanuatu|WS Samoa|XK Kosovo|YE Yemen|ZA South
 ZM Zambia|ZW Zimbabwe
 """
 
+_OTHER_NAMES = """
+DE Deutschland;Allemagne;Alemania;Alemanha;Германия|AT Österreich;Autriche;Áustria;Австрия
+CH Schweiz;Suisse;Suiza;Suíça;Швейцария|FR Frankreich;Francia;França;Франция
+ES Spanien;Espagne;España;Espanha;Испания|PT Португалия|IT Italien;Italie;Italia;Itália;Италия
+GB Großbritannien;Vereinigtes Königreich;Royaume-Uni;Grande-Bretagne;Reino Unido;Gran Bretaña
+GB Великобритания|US Vereinigte Staaten;États-Unis;Estados Unidos;EE.UU.;EUA;США
+RU Russland;Russie;Rusia;Rússia;Россия;Российская Федерация;РФ|UA Ucrania;Ucrânia;Украина;Україна
+BY Weißrussland;Biélorussie;Bielorrusia;Bielorrússia;Беларусь;Белоруссия
+PL Polen;Pologne;Polonia;Polônia;Polónia;Polska;Польша
+NL Niederlande;Pays-Bas;Países Bajos;Países Baixos;Holanda;Nederland;Нидерланды
+BE Belgien;Belgique;Bélgica;Бельгия|LU Luxemburg;Luxemburgo;Люксембург
+DK Dänemark;Danemark;Dinamarca;Дания|SE Schweden;Suède;Suecia;Suécia;Швеция
+NO Norwegen;Norvège;Noruega;Норвегия|FI Finnland;Finlande;Finlandia;Finlândia;Финляндия
+CZ Tschechien;Tchéquie;République tchèque;Chequia;República Checa;Tchéquia;Чехия
+SK Slowakei;Slovaquie;Eslovaquia;Eslováquia;Словакия|HU Ungarn;Hongrie;Hungría;Hungria;Венгрия
+RO Rumänien;Roumanie;Rumania;Romênia;Румыния|BG Bulgarien;Bulgarie;Болгария
+GR Griechenland;Grèce;Grecia;Grécia;Греция|TR Türkei;Turquie;Turquía;Turquia;Турция
+IE Irland;Irlande;Irlanda;Ирландия|HR Kroatien;Croatie;Croacia;Croácia;Хорватия
+SI Slowenien;Slovénie;Eslovenia;Eslovênia;Словения|RS Serbien;Serbie;Sérvia;Сербия
+LT Litauen;Lituanie;Lituania;Lituânia;Литва|LV Lettland;Lettonie;Letonia;Letônia;Латвия
+EE Estland;Estonie;Estônia;Эстония|MD Moldawien;Moldavie;Moldavia;Молдова;Молдавия
+GE Georgien;Géorgie;Geórgia;Грузия|AM Armenien;Arménie;Armênia;Армения
+AZ Aserbaidschan;Azerbaïdjan;Azerbaiyán;Azerbaijão;Азербайджан
+KZ Kasachstan;Kazajistán;Cazaquistão;Казахстан|KG Kirgisistan;Кыргызстан;Киргизия
+UZ Usbekistan;Ouzbékistan;Uzbekistán;Узбекистан|TJ Tadschikistan;Таджикистан|TM Туркменистан
+IL Israël;Израиль|CN Chine;Китай|JP Japon;Japón;Japão;Япония|IN Indien;Inde;Índia;Индия
+KR Südkorea;Corée du Sud;Corea del Sur;Coreia do Sul;Южная Корея
+BR Brasilien;Brésil;Brasil;Бразилия|MX Mexiko;Mexique;México;Мексика
+AR Argentinien;Argentine;Аргентина|CL Chili;Чили|CO Kolumbien;Colombie;Колумбия|PE Pérou;Перу
+CA Kanada;Канада|AU Australien;Australie;Австралия|EG Ägypten;Égypte;Egipto;Egito;Египет
+ZA Südafrika;Afrique du Sud;Sudáfrica;África do Sul;ЮАР|DZ Algerien;Algérie;Argelia;Argélia
+MA Marokko;Maroc;Marruecos;Marrocos;Марокко|TN Tunesien;Tunisie;Túnez;Tunísia;Тунис
+AE Vereinigte Arabische Emirate;Émirats arabes unis;Emiratos Árabes Unidos;ОАЭ
+SA Saudi-Arabien;Arabie saoudite;Arabia Saudita;Arábia Saudita;Саудовская Аравия
+"""
+
 # Codes without a name above: dependencies and islands.
 _CODES_ALONE = (
     "AC AI AQ AS AW AX BL BM BQ BV CC CK CW CX EH FK GF GG GP GS GU HM IM IO JE KY MF MP MQ MS NC "
@@ -50,7 +90,7 @@ _CODES_ALONE = (
 
 
 def _names() -> dict[str, str]:
-    entries = _COUNTRIES.replace("\n", "|").split("|")
+    entries = f"{_OTHER_NAMES}|{_COUNTRIES}".replace("\n", "|").split("|")
     pairs = (entry.partition(" ") for entry in entries if entry)
     return {plain(name): code for code, _, names in pairs for name in names.split(";")}
 
@@ -60,7 +100,7 @@ _CODES = frozenset(_BY_NAME.values()) | frozenset(_CODES_ALONE.split())
 
 
 def country_code(text: str) -> str:
-    """Return the alpha-2 code of a code or English name, "" for anything else."""
+    """Return the alpha-2 code of a code or name, "" for anything else."""
     code = text.strip().upper()
     if code in _CODES:
         return code

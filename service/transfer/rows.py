@@ -46,6 +46,29 @@ class Custom:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """Whether a channel ("email", "sms", …) may be used."""
+
+    channel: str
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A person at the customer."""
+
+    title: str = ""
+    first_name: str = ""
+    middle_name: str = ""
+    last_name: str = ""
+    position: str = ""
+    emails: tuple[Reach, ...] = ()
+    phones: tuple[Reach, ...] = ()
+    do_not_email: bool = False
+    do_not_call: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A customer in columns. "" and () are "not given"; a row holds at most one address."""
 
@@ -77,3 +100,5 @@ class Row:
     do_not_call: bool = False
     identities: tuple[Identity, ...] = ()
     custom: tuple[Custom, ...] = ()
+    consents: tuple[Consent, ...] = ()
+    contacts: tuple[Contact, ...] = ()

@@ -6,11 +6,23 @@ import re
 import unicodedata
 from calendar import monthrange
 from collections.abc import Callable, Iterable
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 
+from service.errors import InvalidArgument
 from service.transfer.rows import PartialDate
 
 DateOrder = Literal["", "dmy", "mdy"]
+
+
+class Dates(NamedTuple):
+    """How the dates of a column are written: the order of day and month, `strptime` formats."""
+
+    order: DateOrder = ""
+    formats: tuple[str, ...] = ()
+
+
+NO_DATES = Dates()
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?(Z|\+00:?00)?$")
@@ -61,12 +73,19 @@ def _words(text: str) -> frozenset[str]:
 
 
 _GENDERS = {
-    "female": _words("f female w woman weiblich frau ж жен женский femme feminin mujer femenino"),
-    "male": _words("m male man mannlich herr м муж мужской h homme masculin hombre masculino"),
+    "female": _words(
+        "f female w woman weiblich frau ж жен женский женщина femme feminin mujer femenino "
+        "feminino mulher"
+    ),
+    "male": _words(
+        "m male man mannlich herr м муж мужской мужчина h homme masculin hombre masculino homem"
+    ),
     "other": _words("o x d other divers diverse non-binary autre otro другой"),
 }
-_TRUE = _words("1 true yes y x ja oui si да")
-_FALSE = _words("0 false no n nein non нет")
+_TRUE = _words("1 true yes y x ja j oui si да sim s verdadero vrai wahr истина verdadeiro")
+_FALSE = _words("0 false no n nein non нет nao falso faux falsch ложь")
+_GRANTED = _TRUE | _words("granted opt-in optin agreed")
+_DENIED = _FALSE | _words("denied opt-out optout refused")
 
 
 def gender(text: str) -> str | None:
@@ -81,8 +100,20 @@ def flag(text: str) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
-def date(text: str, order: DateOrder = "") -> PartialDate | None:
-    """Read a date; None where it is none, or may be two (03/04/1990 without an `order`)."""
+def consent(text: str) -> bool | None:
+    """Read whether somebody agreed; None where the word is not known."""
+    word = plain(text)
+    return True if word in _GRANTED else False if word in _DENIED else None
+
+
+def date(text: str, order: DateOrder = "", formats: tuple[str, ...] = ()) -> PartialDate | None:
+    """Read a date; None where it is none, or may be two (03/04/1990 without an `order`).
+
+    `formats` are tried first: those of `datetime.strptime`.
+    """
+    for format in formats:
+        if day := _formatted(text.strip(), format):
+            return day
     text = _MIDNIGHT.sub("", text.strip()).casefold()
     if found := _WRITTEN.fullmatch(text):
         year = 0 if found[1] == "-" else int(found[1])
@@ -98,6 +129,30 @@ def date(text: str, order: DateOrder = "") -> PartialDate | None:
     if found := _NAME_DAY_YEAR.fullmatch(text):
         return _real(int(found[3]), _month(found[1]), int(found[2]))
     return None
+
+
+def _formatted(text: str, format: str) -> PartialDate | None:
+    try:
+        day = datetime.strptime(text, format).date()
+    except ValueError:
+        return None
+    # Of two digits Python makes 1969 to 2068. Nobody is born in a year that is to come.
+    later = "%y" in format and day.year > datetime.now(UTC).year
+    return _real(day.year - 100 if later else day.year, day.month, day.day)
+
+
+def check_format(format: str) -> None:
+    """Refuse what is not a format of `datetime.strptime` for whole dates."""
+    try:
+        written = datetime(2001, 2, 3).strftime(format)
+        read = datetime.strptime(written, format)
+    except ValueError:
+        read = None
+    if read != datetime(2001, 2, 3):
+        raise InvalidArgument(
+            "is not a format of whole dates: write day, month and year as %d.%m.%Y",
+            field="--date-format",
+        )
 
 
 def _ordered(one: int, two: int, year: int, order: DateOrder) -> PartialDate | None:

@@ -74,6 +74,14 @@ def test_a_list_keeps_its_columns_and_gets_verdicts(offline: Namesake, tmp_path:
     assert rows[3]["phone_reason"] == "PHONE_FORMAT"
 
 
+def test_what_is_said_of_e_mails_is_no_e_mail(offline: Namesake) -> None:
+    """A contact's is one; whether to write to it is not."""
+    text = "no email,newsletter,Contact email,Fax\nyes,no,ada@example.com,12\n"
+    done = offline("check", "--input", "-", "--output", "-", "--no-dns", stdin=text)
+    (row,) = csv.DictReader(done.out.splitlines())
+    assert (row["email_normal"], row["phone_verdict"]) == ("ada@example.com", "")
+
+
 def test_a_checked_list_is_checked_again_in_place(offline: Namesake) -> None:
     once = offline("check", "--input", "-", "--output", "-", "--no-dns", stdin="email\na@x.org\n")
     twice = offline("check", "--input", "-", "--output", "-", "--no-dns", stdin=once.out)

@@ -24,7 +24,7 @@ from service.transfer.rows import KINDS, Custom, PartialDate, Reach, Row, RowRef
         ("Email_Address", "email"),
         ("Work phone", "work_phone"),
         ("Phone3", "phone"),
-        ("Handynummer?", ""),
+        ("Handynummer?", "mobile_phone"),
         ("Handy", "mobile_phone"),
         ("Straße", "street"),
         ("address line 2", "street"),

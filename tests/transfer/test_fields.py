@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidArgument
-from service.transfer import columns
 from service.transfer.fields import (
     MATCHING_FIELDS,
     NATIONAL_ID,
@@ -89,11 +88,6 @@ def test_headers_are_recognised(header: str, field: str) -> None:
 @pytest.mark.parametrize("field", MATCHING_FIELDS)
 def test_a_field_is_called_by_its_name(field: str) -> None:
     assert recognise(field) == field
-
-
-def test_a_header_means_one_field() -> None:
-    headers = [plain for names in columns._HEADERS.values() for plain in names.split("; ")]
-    assert sorted(headers) == sorted(set(headers))
 
 
 def test_several_columns_are_one_field() -> None:
