@@ -32,7 +32,9 @@ APPEND = 0x20000
 
 cdef enum:
     _SET = 15  # MDB_cursor_op, as in lmdb.h
+    _SET_RANGE = 17
     _GET_BOTH_RANGE = 3
+    _NEXT = 8
     _NEXT_DUP = 9
     _KEY_EXISTS = -30799
     _NOT_FOUND = -30798
@@ -147,7 +149,7 @@ cdef inline uint64_t _number(const _Value* value) noexcept:
     return number
 
 
-cdef inline _Value _packed(uint64_t number, unsigned char* to) noexcept:
+cdef inline _Value _packed(uint64_t number, unsigned char* to) noexcept nogil:
     """Pack as `layout.pack_u64` does."""
     cdef _Value value
     cdef int i
@@ -306,6 +308,35 @@ cdef class Calls:
         found.append((count, numbers))
         return 0
 
+    def records(
+        self, table, uint64_t after, Py_ssize_t limit_rows, Py_ssize_t limit_bytes
+    ):
+        """Return rows above `after`, ascending, and what each leads to: two lists.
+
+        Ends with the row with which there are `limit_rows`, or `limit_bytes` of values. `table`
+        has rows as keys, one value to each.
+        """
+        cdef _Value* values = <_Value*>malloc(max(limit_rows, 1) * 2 * sizeof(_Value))
+        cdef void* cursor = NULL
+        cdef Py_ssize_t i, count = 0
+        cdef int code
+        if values == NULL:
+            raise MemoryError
+        try:
+            cursor = self._cursor(table)
+            with nogil:  # the map's pages are read from the disk here
+                code = _look_through(cursor, after, limit_rows, limit_bytes, values, &count)
+            if code not in (0, _NOT_FOUND):
+                raise _error("mdb_cursor_get", code)
+            return (
+                [_number(&values[2 * i]) for i in range(count)],
+                [_copied(&values[2 * i + 1]) for i in range(count)],
+            )
+        finally:
+            if cursor != NULL:
+                _close_cursor(cursor)
+            free(values)
+
     def put(self, table, bytes key not None, bytes value not None, unsigned int flags=0):
         """Put a pair; return whether that was done: not where `flags` forbid it."""
         cdef _Value at = _value(key), what = _value(value)
@@ -368,6 +399,28 @@ cdef class Calls:
         if code not in (0, _NOT_FOUND):
             raise _error("mdb_del", code)
         return code == 0
+
+
+cdef int _look_through(
+    void* cursor, uint64_t after, Py_ssize_t limit_rows, Py_ssize_t limit_bytes, _Value* values,
+    Py_ssize_t* count,
+) noexcept nogil:
+    cdef unsigned char[_ROW_BYTES] start
+    cdef Py_ssize_t size = 0
+    cdef _Value* value = values
+    cdef int code
+    if limit_rows <= 0:
+        return 0
+    value[0] = _packed(after + 1, start)
+    code = _get_at(cursor, &value[0], &value[1], _SET_RANGE)
+    while code == 0:
+        size += value[1].size
+        count[0] += 1
+        value += 2
+        if count[0] >= limit_rows or size >= limit_bytes:
+            break
+        code = _get_at(cursor, &value[0], &value[1], _NEXT)
+    return code
 
 
 cdef int _put_pairs(
