@@ -41,7 +41,7 @@ class _Import:
     terms: Terms
 
 
-class TransferService(ExportMethods, v1.TransferServiceServicer):  # type: ignore[misc]  # bytes
+class TransferService(ExportMethods, v1.TransferServiceServicer):  # type: ignore[misc]  # it yields bytes
     """See transfer_service.proto."""
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
