@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 import typer
 
-from service.cli import bulk, cards, checking, dedupe, following, matching, operating, scanning
+from service.cli import (
+    bulk,
+    cards,
+    checking,
+    dedupe,
+    exporting,
+    following,
+    matching,
+    operating,
+    scanning,
+)
 
 app = typer.Typer(
     name="namesake",
@@ -30,7 +40,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "serve": operating.serve,
     "check": checking.check,
     "import": bulk.import_file,
-    "export": bulk.export_file,
+    "export": exporting.export_file,
     "save": cards.save,
     "get": cards.get,
     "resolve": cards.resolve,

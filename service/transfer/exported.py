@@ -7,10 +7,11 @@ not there is null, a list empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from service.core._tabulate import tabulate
 from service.transfer import columns
@@ -48,7 +49,15 @@ def arrow_table(
     arrays = {
         name: _array(shape, count, nulls, buffers) for name, shape, nulls, buffers in described
     }
+    return _batch(arrays, count)
+
+
+def _batch(arrays: Mapping[str, Any], count: int) -> Table:
     names = ordered(arrays)
+    if not names:  # there are customers all the same
+        return pa.RecordBatch.from_struct_array(
+            pa.StructArray.from_buffers(pa.struct([]), count, [None])
+        )
     return pa.RecordBatch.from_arrays([arrays[name] for name in names], names)
 
 
@@ -82,3 +91,38 @@ def read_stream(stream: bytes) -> Table:
     """Return the record batch of a stream that `arrow_stream` made."""
     with pa.ipc.open_stream(stream) as reader:
         return reader.read_next_batch()
+
+
+# For files, which know their columns beforehand.
+
+
+def for_file(table: Table, *, with_times: bool) -> Table:
+    """Return a table as files have it: each identity in a column of its own, times as texts.
+
+    Identities are compared byte by byte: a cell with several could not be taken apart again. The
+    second of a type is in identity:TYPE:02, and so on. Times are of no use to who imports a file.
+    """
+    arrays: dict[str, Any] = {}
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        if name in TIMES:
+            if with_times:
+                arrays[name] = _written(column)
+        elif name.startswith("identity:"):
+            for place in range(pc.max(pc.list_value_length(column)).as_py() or 0):
+                one = pc.list_slice(column, place, place + 1, return_fixed_size_list=True)
+                arrays[f"{name}:{place + 1:02}" if place else name] = one.flatten()
+        else:
+            arrays[name] = column
+    return _batch(arrays, table.num_rows)
+
+
+def _written(times: Any) -> Any:
+    """Return points in time as RFC 3339 has them."""
+    texts = times.cast(pa.timestamp("us")).cast(pa.utf8())
+    return pc.binary_join_element_wise(pc.replace_substring(texts, " ", "T"), "Z", "")
+
+
+def united(schemas: Iterable[Any]) -> Any:
+    """Return the schema of a file that has all the columns of its tables."""
+    types = {field.name: field.type for schema in schemas for field in schema}
+    return pa.schema([(name, types[name]) for name in ordered(types)])

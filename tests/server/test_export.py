@@ -253,7 +253,14 @@ def test_active_customers_of_a_filter(five: Client) -> None:
         ({"filter": v1.CustomerFilter(sources=["x" * 10_001])}, "filter.sources[0]"),
         ({"filter": v1.CustomerFilter(kind=7)}, "filter.kind"),  # type: ignore[arg-type]
         ({"filter": v1.CustomerFilter(state=-1)}, "filter.state"),  # type: ignore[arg-type]
-        ({"filter": v1.CustomerFilter(email_verdicts=[1, 0])}, "filter.email_verdicts[1]"),
+        (
+            {
+                "filter": v1.CustomerFilter(
+                    email_verdicts=[v1.VERDICT_VALID, v1.VERDICT_UNSPECIFIED]
+                )
+            },
+            "filter.email_verdicts[1]",
+        ),
         ({"filter": v1.CustomerFilter(phone_verdicts=[9])}, "filter.phone_verdicts[0]"),  # type: ignore[list-item]
         (
             {"filter": v1.CustomerFilter(updated_since=Timestamp(nanos=-1))},

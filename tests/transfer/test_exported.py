@@ -119,7 +119,7 @@ def test_a_table_ends_where_it_has_many_cells(drawn: list[bytes], cells_limit: i
         assert (table.num_rows - 1) * table.num_columns < cells_limit
         parts.append(as_lists(table))
         left = left[table.num_rows :]
-    empty = {
+    empty: dict[str, Any] = {
         name: [] if values and isinstance(values[0], list) else None
         for name, values in whole.items()
     }
