@@ -18,7 +18,7 @@ from service.core._select import TAGS, Fields, Filter
 from tests.core.stored import WORDS, mutated, records
 
 NUMBERS = {field.number: field.name for field in v1.Customer.DESCRIPTOR.fields}
-many = settings(max_examples=100, deadline=None)
+many = settings(max_examples=60, deadline=None)
 
 
 # The table of tags.

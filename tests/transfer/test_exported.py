@@ -19,7 +19,7 @@ from service.transfer.exported import TIMES, arrow_stream, arrow_table, ordered,
 from service.transfer.rows import Row
 from tests.core.stored import mutated, records
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=60, deadline=None)
 NUMBERS = {field.name: field.number for field in v1.Customer.DESCRIPTOR.fields}
 
 
@@ -66,7 +66,7 @@ def expected_names(rows: list[Row]) -> list[str]:
 
 
 @many
-@given(st.lists(records, min_size=1, max_size=25))
+@given(st.lists(records, min_size=1, max_size=20))
 def test_columns_say_what_the_rows_of_messages_say(drawn: list[bytes]) -> None:
     """Every cell of every column, and no other columns."""
     customers = [v1.Customer.FromString(record) for record in drawn]
@@ -108,7 +108,7 @@ def test_columns_of_fields_that_are_not_chosen_are_left_out(
 
 
 @many
-@given(st.lists(records, min_size=1, max_size=25), st.integers(1, 600))
+@given(st.lists(records, min_size=1, max_size=20), st.integers(1, 600))
 def test_a_table_ends_where_it_has_many_cells(drawn: list[bytes], cells_limit: int) -> None:
     """Tables one after the other have all customers; each has one at least."""
     whole = as_lists(arrow_table(drawn))
