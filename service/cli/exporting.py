@@ -18,7 +18,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToJson
 
 from namesake import v1
-from service.cli import filters, show
+from service.cli import show
+from service.cli.filters import filtered
 from service.cli.link import Link, remote
 from service.cli.retry import Retry
 from service.errors import InvalidArgument
@@ -47,6 +48,7 @@ _ENDINGS = {
 
 
 @remote
+@filtered
 def export_file(
     link: Link,
     file: Annotated[
@@ -59,16 +61,9 @@ def export_file(
         str, typer.Option(help="Fields of Customer, with commas: id,last_name,emails.")
     ] = "",
     active_only: Annotated[bool, typer.Option("--active-only", help="Leave out archived.")] = False,
-    tag: filters.TagsOption = None,
-    source: filters.SourcesOption = None,
-    campaign: filters.CampaignsOption = None,
-    group: filters.GroupsOption = None,
-    updated_since: filters.SinceOption = "",
-    kind: filters.KindOption = None,
-    state: filters.StateOption = None,
-    email_verdict: filters.EmailVerdictsOption = None,
-    phone_verdict: filters.PhoneVerdictsOption = None,
     delimiter: Annotated[str, typer.Option(help="Of a CSV file.")] = ",",
+    *,
+    chosen: v1.CustomerFilter,
 ) -> None:
     """Write customers of one consistent snapshot to a file that `namesake import` reads.
 
@@ -81,28 +76,21 @@ def export_file(
       namesake export risky.parquet --email-verdict risky --email-verdict invalid
       namesake export - --format csv --fields id,last_name,emails --tag vip | head
     """
-    request = v1.ExportCustomersRequest(active_only=active_only)
-    request.filter.CopyFrom(
-        filters.customer_filter(
-            tags=tag, sources=source, campaigns=campaign, groups=group,
-            updated_since=updated_since, kind=kind, state=state,
-            email_verdicts=email_verdict, phone_verdicts=phone_verdict,
-        )
-    )  # fmt: skip
+    request = v1.ExportCustomersRequest(active_only=active_only, filter=chosen)
     if fields:
         request.fields.CopyFrom(FieldMask(paths=fields.replace(" ", "").split(",")))
-    chosen = file_format or _ENDINGS.get(Path(file).suffix.lower(), Format.CSV)
+    written_as = file_format or _ENDINGS.get(Path(file).suffix.lower(), Format.CSV)
     export = _Export(link, request)
-    if chosen is Format.JSONL:
+    if written_as is Format.JSONL:
         with whole(file) as stream:
             _write_lines(export.answers(), stream)
     else:
         request.form = v1.EXPORT_FORM_ARROW
         _refuse_early(file, delimiter)
-        written_as: Any = chosen.value
+        kind: Any = written_as.value
         _write_table(
             export.answers(),
-            partial(writing, file, kind=written_as, delimiter=delimiter),
+            partial(writing, file, kind=kind, delimiter=delimiter),
             request.fields.paths,
         )
     if link.as_json and file != STANDARD_STREAM:

@@ -1,23 +1,21 @@
-"""Options that say which customers a command means."""
+"""The options that choose customers, the same in every command that takes a filter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import inspect
+from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from functools import wraps
+from typing import Annotated, Any, cast
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
+from service.cli.cards import Kind
+from service.cli.link import Link
 from service.errors import InvalidArgument
-
-
-class Kind(StrEnum):
-    """What a customer is."""
-
-    PERSON = "person"
-    COMPANY = "company"
 
 
 class State(StrEnum):
@@ -28,7 +26,7 @@ class State(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What was found out about an e-mail or phone."""
+    """What was found of an e-mail or phone."""
 
     VALID = "valid"
     RISKY = "risky"
@@ -36,76 +34,94 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-def _words(of: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        metavar=of.upper(), help=f"Only with this {of}; repeatable, one is enough."
-    )
-    return option
+def _words(name: str) -> Any:
+    return Annotated[
+        list[str] | None,
+        typer.Option(
+            f"--{name}", metavar="WORD", help=f"Has this {name}; repeatable: one of them."
+        ),
+    ]
 
 
-TagsOption = Annotated[list[str] | None, _words("tag")]
-SourcesOption = Annotated[list[str] | None, _words("source")]
-CampaignsOption = Annotated[list[str] | None, _words("campaign")]
-GroupsOption = Annotated[list[str] | None, _words("group")]
-SinceOption = Annotated[
-    str,
-    typer.Option(
-        "--updated-since",
-        metavar="TIME",
-        help="Only written at this time or later: 2026-01-31 or 2026-01-31T10:00:00Z (UTC).",
-    ),
-]
-KindOption = Annotated[Kind | None, typer.Option(help="Only people, or only companies.")]
-StateOption = Annotated[State | None, typer.Option(help="Only active ones, or only archived.")]
-EmailVerdictsOption = Annotated[
-    list[Verdict] | None,
-    typer.Option("--email-verdict", help="Only with an e-mail of this verdict; repeatable."),
-]
-PhoneVerdictsOption = Annotated[
-    list[Verdict] | None,
-    typer.Option("--phone-verdict", help="Only with a phone of this verdict; repeatable."),
-]
+def _verdicts(name: str, what: str) -> Any:
+    return Annotated[
+        list[Verdict] | None,
+        typer.Option(
+            f"--{name}-verdict",
+            metavar="VERDICT",
+            help=f"Has {what} that is valid, risky, invalid or unknown; repeatable: one of them.",
+        ),
+    ]
 
 
-def customer_filter(
-    *,
-    tags: Iterable[str] | None = None,
-    sources: Iterable[str] | None = None,
-    campaigns: Iterable[str] | None = None,
-    groups: Iterable[str] | None = None,
-    updated_since: str = "",
-    kind: Kind | None = None,
-    state: State | None = None,
-    email_verdicts: Iterable[Verdict] | None = None,
-    phone_verdicts: Iterable[Verdict] | None = None,
+#: Parameter → option. A command with `filtered` has them all.
+_OPTIONS: dict[str, Any] = {
+    "tag": _words("tag"),
+    "source": _words("source"),
+    "campaign": _words("campaign"),
+    "group": _words("group"),
+    "updated_since": Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Changed since 2026-11-30, or 2026-11-30T09:00."),
+    ],
+    "kind": Annotated[Kind | None, typer.Option(help="Only these.")],
+    "state": Annotated[State | None, typer.Option(help="Only these.")],
+    "email_verdict": _verdicts("email", "an e-mail"),
+    "phone_verdict": _verdicts("phone", "a phone"),
+}
+
+
+def filtered(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a filter; it gets `chosen`, a v1.CustomerFilter, instead."""
+
+    @wraps(function)
+    def run(link: Link, **given: Any) -> None:
+        options = {name: given.pop(name) for name in _OPTIONS}
+        function(link, **given, chosen=_filter(**options))
+
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    every = [parameter for parameter in own if parameter.name != "chosen"]
+    every += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _OPTIONS.items()
+    ]
+    # What `remote` reads the options from, in place of the signature of `run`.
+    cast(Any, run).__signature__ = inspect.Signature(every)
+    return run
+
+
+def _filter(
+    tag: list[str] | None,
+    source: list[str] | None,
+    campaign: list[str] | None,
+    group: list[str] | None,
+    updated_since: str | None,
+    kind: Kind | None,
+    state: State | None,
+    email_verdict: list[Verdict] | None,
+    phone_verdict: list[Verdict] | None,
 ) -> v1.CustomerFilter:
-    """Return the filter that the options describe; without any it means all."""
-    meant = v1.CustomerFilter(
-        tags=tags or (),
-        sources=sources or (),
-        campaigns=campaigns or (),
-        groups=groups or (),
-        email_verdicts=_verdicts(email_verdicts),
-        phone_verdicts=_verdicts(phone_verdicts),
+    return v1.CustomerFilter(
+        tags=tag,
+        sources=source,
+        campaigns=campaign,
+        groups=group,
+        updated_since=_time(updated_since) if updated_since else None,
+        kind=v1.CustomerKind.Value(f"CUSTOMER_KIND_{kind.name if kind else 'UNSPECIFIED'}"),
+        state=v1.CustomerState.Value(f"CUSTOMER_STATE_{state.name if state else 'UNSPECIFIED'}"),
+        email_verdicts=[v1.Verdict.Value(f"VERDICT_{one.name}") for one in email_verdict or ()],
+        phone_verdicts=[v1.Verdict.Value(f"VERDICT_{one.name}") for one in phone_verdict or ()],
     )
-    if kind:
-        meant.kind = v1.CustomerKind.Value(f"CUSTOMER_KIND_{kind.name}")
-    if state:
-        meant.state = v1.CustomerState.Value(f"CUSTOMER_STATE_{state.name}")
-    if updated_since:
-        meant.updated_since.FromDatetime(_time(updated_since))
-    return meant
 
 
-def _verdicts(given: Iterable[Verdict] | None) -> list[v1.Verdict.ValueType]:
-    return [v1.Verdict.Value(f"VERDICT_{one.name}") for one in given or ()]
-
-
-def _time(text: str) -> datetime:
+def _time(text: str) -> Timestamp:
+    """Read a time; one without a zone is of this machine's."""
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
+        moment = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
         raise InvalidArgument(
-            "write it as 2026-01-31 or 2026-01-31T10:00:00Z", field="--updated-since"
+            "is a date or time as 2026-11-30 or 2026-11-30T09:00", field="--updated-since"
         ) from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    since = Timestamp()
+    since.FromDatetime(moment)
+    return since

@@ -25,8 +25,8 @@ class Filter:
         email_verdicts: Iterable[int] = (),
         phone_verdicts: Iterable[int] = (),
     ) -> None: ...
-    def matches(self, records: Sequence[bytes]) -> list[int]:
-        """Return the places of those encoded customers that are meant, ascending.
+    def matches(self, records: Sequence[bytes]) -> list[bool]:
+        """Say of each of some encoded customers whether it is meant.
 
         Raises `ValueError` where a record is no message.
         """

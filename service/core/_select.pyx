@@ -112,7 +112,7 @@ cdef class Filter:
             PyMem_Free(self._lists[i].words)
 
     def matches(self, records):
-        """Return the places of those encoded customers that are meant, ascending.
+        """Say of each of some encoded customers whether it is meant.
 
         Raises `ValueError` where a record is no message.
         """
@@ -131,7 +131,7 @@ cdef class Filter:
             PyMem_Free(spans)
         if broken:
             raise ValueError("a record is no customer message")
-        return [i for i in range(count) if is_meant[i]]
+        return [is_meant[i] != 0 for i in range(count)]
 
     cdef bint _look(
         self, const Span* spans, unsigned char[::1] is_meant, Py_ssize_t count

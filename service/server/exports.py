@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -11,8 +11,9 @@ from namesake import v1
 from service.core._select import Fields, Filter
 from service.errors import InvalidArgument, ReaderStalled, ShuttingDown, StorageFault
 from service.index import Snapshot
-from service.server import selection, wire
+from service.server import wire
 from service.server.edge import Context, caller
+from service.server.filters import filter_of
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token
 from service.settings import Settings
@@ -113,7 +114,7 @@ def _filter(request: v1.ExportCustomersRequest, settings: Settings) -> Filter | 
         if meant.state == v1.CUSTOMER_STATE_ARCHIVED:
             raise InvalidArgument("the filter wants archived ones", field="active_only")
         meant.state = meant.state or v1.CUSTOMER_STATE_ACTIVE
-    return selection.compiled(meant, settings) if meant.ByteSize() else None
+    return filter_of(meant, settings, "filter")
 
 
 async def _contents(
@@ -153,13 +154,19 @@ async def _page(
         if not rows:
             break
         with _readable():
-            places = range(len(rows)) if meant is None else meant.matches(records)
+            places = _places(records, meant)
         page.records.extend([records[place] for place in places])
         page.rows.extend([rows[place] for place in places])
         page.places.extend([page.looked_at + place + 1 for place in places])
         size += sum([len(records[place]) for place in places])
         page = replace(page, last_row=rows[-1], looked_at=page.looked_at + len(rows))
     return page
+
+
+def _places(records: Sequence[bytes], meant: Filter | None) -> Sequence[int]:
+    if meant is None:
+        return range(len(records))
+    return [place for place, is_meant in enumerate(meant.matches(records)) if is_meant]
 
 
 def _encoded(page: _Page, wanted: _Wanted, fields: Fields) -> tuple[_Page, bytes, _Page | None]:

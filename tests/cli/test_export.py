@@ -78,7 +78,7 @@ def test_options_say_who_is_exported(stored: Server, options: tuple[str, ...], m
         (("--updated-since", "yesterday"), 2, "--updated-since"),
         (("--delimiter", "ab"), 2, "--delimiter"),
         (("--kind", "cat"), 2, "--kind"),
-        (("--tag", ""), 1, "filter.tags[0]"),
+        (("--tag", ""), 1, "filter.tags"),
         (("--state", "archived", "--active-only"), 1, "active_only"),
         (("--fields", "contacts,etag"), 2, "--fields"),
     ],
@@ -133,7 +133,6 @@ def test_times_are_there_if_they_are_asked_for(stored: Server) -> None:
     assert header == ["id", "create_time"]
     with stored.channel() as channel:
         created = Client(channel).get("a").create_time
-    assert v1.Customer().create_time.FromJsonString(first[1]) is None
     assert first[1].startswith(created.ToJsonString()[:19])
 
 

@@ -108,7 +108,7 @@ wanted = st.builds(
 @given(st.lists(records, max_size=25), wanted)
 def test_a_filter_means_whom_the_messages_say(drawn: list[bytes], one: Wanted) -> None:
     """In batches of any size, whatever the order of the fields."""
-    meant = [i for i, record in enumerate(drawn) if one.means(v1.Customer.FromString(record))]
+    meant = [one.means(v1.Customer.FromString(record)) for record in drawn]
     assert one.filter().matches(drawn) == meant
 
 
@@ -118,14 +118,14 @@ def test_each_condition_alone(drawn: list[bytes], one: Wanted, place: int) -> No
     """Where many conditions hold at once nearly nobody is meant."""
     name = list(asdict(one))[place]
     single = Wanted(**{name: asdict(one)[name]})
-    meant = [i for i, record in enumerate(drawn) if single.means(v1.Customer.FromString(record))]
+    meant = [single.means(v1.Customer.FromString(record)) for record in drawn]
     assert single.filter().matches(drawn) == meant
 
 
 def test_a_filter_of_nothing_means_all() -> None:
     """Also of nobody, and of a record with nothing in it."""
     assert Filter().matches([]) == []
-    assert Filter().matches([b""] * 30) == list(range(30))
+    assert Filter().matches([b""] * 30) == [True] * 30
 
 
 def test_a_time_is_met_to_the_microsecond() -> None:
@@ -135,7 +135,7 @@ def test_a_time_is_met_to_the_microsecond() -> None:
         customer.update_time.FromMicroseconds(time_us)
         record = customer.SerializeToString()
         for since_us, is_meant in ((time_us - 1, True), (time_us, True), (time_us + 1, False)):
-            assert Filter(updated_since_us=since_us).matches([record]) == [0] * is_meant
+            assert Filter(updated_since_us=since_us).matches([record]) == [is_meant]
 
 
 @pytest.mark.parametrize("bad", [{"email_verdicts": [32]}, {"phone_verdicts": [-1]}])
@@ -226,6 +226,6 @@ def test_broken_bytes_never_lead_outside() -> None:
         except Exception:  # noqa: BLE001  # of either: DecodeError is no kind of ValueError
             continue
         compared += 1
-        assert matched == [0] * one.means(customer)
+        assert matched == [one.means(customer)]
         assert shown == [_shown(record, [1, 18])]
     assert compared > 300

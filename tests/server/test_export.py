@@ -248,7 +248,7 @@ def test_active_customers_of_a_filter(five: Client) -> None:
 @pytest.mark.parametrize(
     ("terms", "field"),
     [
-        ({"filter": v1.CustomerFilter(tags=["a", ""])}, "filter.tags[1]"),
+        ({"filter": v1.CustomerFilter(tags=["a", ""])}, "filter.tags"),
         ({"filter": v1.CustomerFilter(groups=["g"] * 201)}, "filter.groups"),
         ({"filter": v1.CustomerFilter(sources=["x" * 10_001])}, "filter.sources[0]"),
         ({"filter": v1.CustomerFilter(kind=7)}, "filter.kind"),  # type: ignore[arg-type]
@@ -259,9 +259,9 @@ def test_active_customers_of_a_filter(five: Client) -> None:
                     email_verdicts=[v1.VERDICT_VALID, v1.VERDICT_UNSPECIFIED]
                 )
             },
-            "filter.email_verdicts[1]",
+            "filter.email_verdicts",
         ),
-        ({"filter": v1.CustomerFilter(phone_verdicts=[9])}, "filter.phone_verdicts[0]"),  # type: ignore[list-item]
+        ({"filter": v1.CustomerFilter(phone_verdicts=[9])}, "filter.phone_verdicts"),  # type: ignore[list-item]
         (
             {"filter": v1.CustomerFilter(updated_since=Timestamp(nanos=-1))},
             "filter.updated_since",
