@@ -36,6 +36,7 @@ class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    XLSX = "xlsx"
 
 
 _ENDINGS = {
@@ -44,6 +45,7 @@ _ENDINGS = {
     ".json": Format.JSONL,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
+    ".xlsx": Format.XLSX,
 }
 
 

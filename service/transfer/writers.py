@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.errors import InvalidArgument
 from service.transfer import words
 from service.transfer.files import CsvWriter, whole
 
-Kind = Literal["csv", "parquet"]
+Kind = Literal["csv", "parquet", "xlsx"]
 
 _Batch = Any  # pyarrow.RecordBatch; pyarrow has no types
 
@@ -54,14 +55,16 @@ def writing(
 
     Columns are utf8, bool, whole numbers, doubles or lists of utf8.
     """
+    if kind not in _WRITERS:
+        raise InvalidArgument(f"{kind} is not written here", field="--format")
     with whole(path) as stream:
-        writer = _Parquet(stream, schema) if kind == "parquet" else _Csv(stream, schema, delimiter)
+        writer = _WRITERS[kind](stream, schema, delimiter)
         yield writer
         writer.finish()
 
 
 class _Parquet(Writer):
-    def __init__(self, stream: BinaryIO, schema: Any) -> None:
+    def __init__(self, stream: BinaryIO, schema: Any, _delimiter: str) -> None:
         super().__init__(schema)
         self._file = pq.ParquetWriter(stream, schema, compression="zstd")
 
@@ -87,6 +90,9 @@ class _Csv(Writer):
 
     def finish(self) -> None:
         self._rows.detach()
+
+
+_WRITERS = {"csv": _Csv, "parquet": _Parquet}
 
 
 def _cell(name: str, value: Any) -> str:
