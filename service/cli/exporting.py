@@ -170,27 +170,29 @@ def _write_table(
     The first pass keeps the tables on disk, as what is exported may be larger than the memory.
     """
     with TemporaryFile() as spool:
-        schemas = [_usual(fields)]
+        types = _types(_usual(fields))
         for answer in answers:
             if answer.arrow:
                 table = exported.read_stream(answer.arrow)
                 table = exported.for_file(table, with_times=bool(fields))
-                if table.schema not in schemas:
-                    schemas.append(table.schema)
+                types |= _types(table)
                 stream = exported.arrow_stream(table)
                 spool.write(len(stream).to_bytes(_SIZE_BYTES) + stream)
-        schema = exported.united(schemas)
-        if not schema.names:
+        if not types:
             raise InvalidArgument("a table has no column for these; write JSONL", field="--fields")
         spool.seek(0)
-        with writer(schema) as file:
+        with writer(exported.schema_of(types)) as file:
             while size := spool.read(_SIZE_BYTES):
                 file.write(exported.read_stream(spool.read(int.from_bytes(size))))
 
 
+def _types(table: Any) -> dict[str, Any]:
+    return dict(zip(table.schema.names, table.schema.types, strict=True))
+
+
 def _usual(fields: Sequence[str]) -> Any:
-    """Return the columns that a table has whoever is exported."""
+    """Return a table of nobody, with the columns that it has whoever is exported."""
     known = v1.Customer.DESCRIPTOR.fields_by_name
     numbers = [known[name].number for name in fields if name in known]
     nobody = exported.arrow_table((), numbers)
-    return exported.for_file(nobody, with_times=bool(fields)).schema
+    return exported.for_file(nobody, with_times=bool(fields))

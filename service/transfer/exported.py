@@ -122,7 +122,6 @@ def _written(times: Any) -> Any:
     return pc.binary_join_element_wise(pc.replace_substring(texts, " ", "T"), "Z", "")
 
 
-def united(schemas: Iterable[Any]) -> Any:
-    """Return the schema of a file that has all the columns of its tables."""
-    types = {field.name: field.type for schema in schemas for field in schema}
+def schema_of(types: Mapping[str, Any]) -> Any:
+    """Return the schema of a file with columns of these names and types."""
     return pa.schema([(name, types[name]) for name in ordered(types)])

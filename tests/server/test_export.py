@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import grpc
+import lmdb
 import pyarrow as pa
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -168,6 +169,26 @@ def store_large(client: Client, count: int) -> list[str]:
     ]
     client.import_all("large", *(rows[start : start + 50] for start in range(0, count, 50)))
     return [row.id for row in rows]
+
+
+def test_a_damaged_customer_is_said(start_server: StartServer) -> None:
+    """And does not vanish from an export, nor end it as if it were whole."""
+    server = start_server()
+    with server.channel() as channel:
+        Client(channel).import_all("job", people(3))
+    assert server.stop() == 0
+    with lmdb.open(str(server.data / "default"), max_dbs=64) as environment:
+        table = environment.open_db(b"customers")
+        with environment.begin(write=True) as txn:
+            txn.put((2).to_bytes(8), b"\x0a\x7f", db=table)
+    with start_server(data=server.data).channel() as channel:
+        client = Client(channel)
+        for terms in ({"form": ARROW}, {"active_only": True}, {"fields": FieldMask(paths=["id"])}):
+            refused = refusal(partial(client.export, **terms))
+            assert (refused.code, refused.reason) == (
+                grpc.StatusCode.INTERNAL, "STORAGE_FAULT",
+            )  # fmt: skip
+            assert "verify" in refused.message
 
 
 # Filters.

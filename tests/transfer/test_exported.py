@@ -15,7 +15,15 @@ from namesake import v1
 from service.cli.convert import customer_field, to_row
 from service.core._tabulate import tabulate
 from service.transfer import columns
-from service.transfer.exported import TIMES, arrow_stream, arrow_table, ordered, read_stream
+from service.transfer.exported import (
+    TIMES,
+    arrow_stream,
+    arrow_table,
+    for_file,
+    ordered,
+    read_stream,
+    schema_of,
+)
 from service.transfer.rows import Row
 from tests.core.stored import mutated, records
 
@@ -191,3 +199,20 @@ def test_broken_bytes_never_lead_outside() -> None:
         assert count == 1
         assert len(described) >= 29
     assert read > 100
+
+
+def test_files_have_a_column_for_each_identity() -> None:
+    """And times as texts, where they are wanted."""
+    one, other = v1.Customer(id="a"), v1.Customer(id="b")
+    one.identities.extend([v1.Identity(type="card", value=value) for value in ("2", "1; 3")])
+    one.create_time.FromMicroseconds(1_700_000_000_000_001)
+    other.identities.add(type="card", value="4")
+    table = arrow_table([one.SerializeToString(), other.SerializeToString()])
+    plain = for_file(table, with_times=False)
+    assert plain.schema.names == [*columns.table(()), "identity:card", "identity:card:02"]
+    assert plain["identity:card"].to_pylist() == ["2", "4"]
+    assert plain["identity:card:02"].to_pylist() == ["1; 3", None]
+    timed = for_file(table, with_times=True)
+    assert timed["create_time"].to_pylist() == ["2023-11-14T22:13:20.000001Z", None]
+    types = dict(zip(timed.schema.names, timed.schema.types, strict=True))
+    assert schema_of(types).names == timed.schema.names
