@@ -7,6 +7,7 @@ not there is null, a list empty.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,13 @@ _TYPES: dict[str, Any] = {
     "time": pa.timestamp("us", tz="UTC"),
 }
 
+# What a name says where a column has no type: in a file of texts.
+_TYPE_WORDS: dict[Any, str] = {
+    pa.int64(): ":integer",
+    pa.float64(): ":number",
+    pa.bool_(): ":flag",
+}
+
 
 def arrow_table(
     records: Sequence[bytes], fields: Iterable[int] = (), cells_limit: int = CELLS_LIMIT
@@ -46,10 +54,26 @@ def arrow_table(
     that are shown, all if none.
     """
     count, described = tabulate(records, fields, cells_limit)
+    alike = Counter(_without_type(name) for name, *_ in described)
     arrays = {
-        name: _array(shape, count, nulls, buffers) for name, shape, nulls, buffers in described
+        _name(name, alike): _array(shape, count, nulls, buffers)
+        for name, shape, nulls, buffers in described
     }
     return _batch(arrays, count)
+
+
+def _without_type(name: str) -> str:
+    """Return the name of a custom field's column without the field's type."""
+    return ":".join(name.split(":")[:2]) if name.startswith("custom:") else name
+
+
+def _name(name: str, alike: Mapping[str, int]) -> str:
+    """Return a column's name, without a type that the column's own type says.
+
+    But where customers have a custom field in several types: names are there once.
+    """
+    bare = _without_type(name)
+    return bare if alike[bare] == 1 and not name.endswith(":date") else name
 
 
 def _batch(arrays: Mapping[str, Any], count: int) -> Table:
@@ -97,10 +121,12 @@ def read_stream(stream: bytes) -> Table:
 
 
 def for_file(table: Table, *, with_times: bool) -> Table:
-    """Return a table as files have it: each identity in a column of its own, times as texts.
+    """Return a table as files have it: what a column is for is said by its name alone.
 
-    Identities are compared byte by byte: a cell with several could not be taken apart again. The
-    second of a type is in identity:TYPE:02, and so on. Times are of no use to who imports a file.
+    Custom fields have their type there: custom:NAME:integer. Each identity has a column of its own,
+    as identities are compared byte by byte, and a cell with several could not be taken apart again:
+    the second of a type is in identity:TYPE:02, and so on. Times become texts; they are of no use
+    to who imports a file.
     """
     arrays: dict[str, Any] = {}
     for name, column in zip(table.schema.names, table.columns, strict=True):
@@ -111,6 +137,8 @@ def for_file(table: Table, *, with_times: bool) -> Table:
             for place in range(pc.max(pc.list_value_length(column)).as_py() or 0):
                 one = pc.list_slice(column, place, place + 1, return_fixed_size_list=True)
                 arrays[f"{name}:{place + 1:02}" if place else name] = one.flatten()
+        elif name.startswith("custom:") and column.type in _TYPE_WORDS:
+            arrays[_without_type(name) + _TYPE_WORDS[column.type]] = column
         else:
             arrays[name] = column
     return _batch(arrays, table.num_rows)

@@ -348,7 +348,7 @@ def test_arrow_has_what_the_rows_have(client: Client) -> None:
         assert row["email"] == emails
         held = row.get("identity:loyalty") or []
         assert held == [one.value for one in customer.identities if one.type == "loyalty"]
-    assert next(row["custom:size:integer"] for row in rows if "custom:size:integer" in row) == 42
+    assert next(row["custom:size"] for row in rows if "custom:size" in row) == 42
 
 
 def test_arrow_has_the_chosen_columns(five: Client) -> None:

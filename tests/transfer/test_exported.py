@@ -28,18 +28,21 @@ from service.transfer.rows import Row
 from tests.core.stored import mutated, records
 
 many = settings(max_examples=60, deadline=None)
+TYPE_WORDS = {pa.int64(): ":integer", pa.float64(): ":number", pa.bool_(): ":flag"}
+TIME = pa.timestamp("us", tz="UTC")
 NUMBERS = {field.name: field.number for field in v1.Customer.DESCRIPTOR.fields}
 
 
-def cell(customer: v1.Customer, row: Row, column: str) -> Any:
+def cell(customer: v1.Customer, row: Row, column: str, type: Any = None) -> Any:
     """Return what a customer has in a column."""
+    sought = (column, column + TYPE_WORDS.get(type, ""))
     if column in TIMES:
         time = getattr(customer, column)
         return time.ToMicroseconds() if customer.HasField(column) else None  # type: ignore[arg-type]
     if column.startswith("identity:"):
         return [one.value for one in row.identities if f"identity:{one.type}" == column]
     if column.startswith("custom:"):
-        found = [one.value for one in row.custom if columns._custom_field(one) == column]
+        found = [one.value for one in row.custom if columns._custom_field(one) in sought]
         value = found[0] if found else None
         return str(value) if column.endswith(":date") and found else value
     if column.endswith(("email", "phone")) and column != "do_not_email":
@@ -58,8 +61,8 @@ def as_lists(table: Any) -> dict[str, list[Any]]:
     """Return a table's columns, times as microseconds."""
     table.validate(full=True)
     return {
-        name: (table[name].cast(pa.int64()) if name in TIMES else table[name]).to_pylist()
-        for name in table.schema.names
+        name: (column.cast(pa.int64()) if column.type == TIME else column).to_pylist()
+        for name, column in zip(table.schema.names, table.columns, strict=True)
     }
 
 
@@ -69,6 +72,10 @@ def expected_names(rows: list[Row]) -> list[str]:
     bare = {
         ":".join(name.split(":")[:2]) if name.startswith("identity:") else name for name in extra
     }
+    for name in [name for name in bare if name.endswith((":integer", ":number", ":flag"))]:
+        base = name.rpartition(":")[0]
+        if sum(one == base or one.startswith(f"{base}:") for one in bare) == 1:
+            bare = (bare - {name}) | {base}
     usual = columns.table(())
     return [*usual, *TIMES, *sorted(bare.difference(usual))]
 
@@ -82,8 +89,10 @@ def test_columns_say_what_the_rows_of_messages_say(drawn: list[bytes]) -> None:
     table = arrow_table(drawn)
     assert table.schema.names == expected_names(rows)
     assert as_lists(table) == {
-        name: [cell(customer, row, name) for customer, row in zip(customers, rows, strict=True)]
-        for name in table.schema.names
+        name: [
+            cell(customer, row, name, type) for customer, row in zip(customers, rows, strict=True)
+        ]
+        for name, type in zip(table.schema.names, table.schema.types, strict=True)
     }
 
 
@@ -119,13 +128,13 @@ def test_columns_of_fields_that_are_not_chosen_are_left_out(
 @given(st.lists(records, min_size=1, max_size=20), st.integers(1, 600))
 def test_a_table_ends_where_it_has_many_cells(drawn: list[bytes], cells_limit: int) -> None:
     """Tables one after the other have all customers; each has one at least."""
-    whole = as_lists(arrow_table(drawn))
+    whole = as_lists(for_file(arrow_table(drawn), with_times=True))
     left, parts = drawn, []
     while left:
         table = arrow_table(left, cells_limit=cells_limit)
         assert table.num_rows >= 1
         assert (table.num_rows - 1) * table.num_columns < cells_limit
-        parts.append(as_lists(table))
+        parts.append(as_lists(for_file(table, with_times=True)))
         left = left[table.num_rows :]
     empty: dict[str, Any] = {
         name: [] if values and isinstance(values[0], list) else None
@@ -199,6 +208,22 @@ def test_broken_bytes_never_lead_outside() -> None:
         assert count == 1
         assert len(described) >= 29
     assert read > 100
+
+
+def test_names_say_a_type_where_customers_differ() -> None:
+    """Columns are there once; in files each says its type."""
+    one, other = v1.Customer(), v1.Customer()
+    one.custom_fields["x"].integer = 1
+    one.custom_fields["y"].flag = True
+    other.custom_fields["x"].text = "1"
+    other.custom_fields["z"].date.year = 1990
+    table = arrow_table([one.SerializeToString(), other.SerializeToString()])
+    assert table.schema.names[-4:] == ["custom:x", "custom:x:integer", "custom:y", "custom:z:date"]
+    assert table.schema.field("custom:x").type == pa.utf8()
+    assert table.schema.field("custom:y").type == pa.bool_()
+    assert for_file(table, with_times=False).schema.names[-4:] == [
+        "custom:x", "custom:x:integer", "custom:y:flag", "custom:z:date",
+    ]  # fmt: skip
 
 
 def test_files_have_a_column_for_each_identity() -> None:
