@@ -40,6 +40,8 @@ COMPILED = [
     "service/core/_names.pyx",
     "service/core/_phones.pyx",
     "service/core/_probe.pyx",
+    "service/core/_select.pyx",
+    "service/core/_tabulate.pyx",
     "service/core/_text.pyx",
     "service/core/_wire.pyx",
     "service/core/model.py",

@@ -1,4 +1,4 @@
-"""Commands for files: import and export."""
+"""The command that imports files."""
 
 from __future__ import annotations
 
@@ -7,38 +7,30 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
-import grpc
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.json_format import Parse, ParseError
 
 from namesake import v1
-from service.cli import show
 from service.cli.cards import RegionOption
-from service.cli.convert import customer_field, to_customer, to_row
+from service.cli.convert import to_customer
 from service.cli.importing import Failures, ImportJob
 from service.cli.link import ROWS_FAILED, Link, complain, remote
 from service.cli.outbox import cut
-from service.cli.retry import Retry
 from service.errors import InvalidArgument
-from service.transfer import columns, words
+from service.transfer import words
 from service.transfer.columns import Columns
 from service.transfer.files import (
     STANDARD_STREAM,
     CsvReader,
-    CsvWriter,
     Record,
     Source,
     records,
-    whole,
 )
 from service.transfer.rows import RowRefused
 
 TITLE_LIMIT_CHARS = 200  # the server's
-_SIZE_BYTES = 4  # before each customer that waits on disk
 
 
 class Format(StrEnum):
@@ -248,105 +240,3 @@ def _json_customers(lines: Iterable[Record]) -> Iterator[_Parsed]:
         else:
             customer.ClearField("etag")  # it was the exporting server's
             yield record, customer
-
-
-@remote
-def export_file(
-    link: Link,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSONL; - for stdout.")],
-    file_format: FormatOption = None,
-    fields: Annotated[
-        str, typer.Option(help="Fields of Customer, with commas: id,last_name,emails.")
-    ] = "",
-    active_only: Annotated[bool, typer.Option("--active-only", help="Leave out archived.")] = False,
-    delimiter: Annotated[str, typer.Option(help="Of a CSV file.")] = ",",
-) -> None:
-    """Write all customers of one consistent snapshot to a file that `namesake import` reads.
-
-    JSONL has everything. CSV has no columns for contacts, consent by channel, further addresses
-    and empty custom texts. The file appears when it is whole.
-
-    Examples:
-      namesake export customers.jsonl
-      namesake export - --format csv --fields id,last_name,emails | head
-    """
-    request = v1.ExportCustomersRequest(active_only=active_only)
-    if fields:
-        request.fields.CopyFrom(FieldMask(paths=fields.replace(" ", "").split(",")))
-    chosen = file_format or _format(file)
-    with whole(file) as stream, _Exported(link, request) as exported:
-        if chosen is Format.JSONL:
-            for customer in exported:
-                stream.write(MessageToJson(customer, indent=None, ensure_ascii=False).encode())
-                stream.write(b"\n")
-        else:
-            _write_table(exported, stream, set(request.fields.paths), delimiter)
-    summary = {"file": file, "customers": exported.count, "sequence": exported.sequence}
-    if link.as_json and file != STANDARD_STREAM:
-        show.json_line(summary)
-    else:
-        typer.echo(f"{exported.count:,} customers, as of change {exported.sequence}", err=True)
-
-
-class _Exported:
-    """The customers of an export, in order; a broken stream goes on where it was."""
-
-    def __init__(self, link: Link, request: v1.ExportCustomersRequest) -> None:
-        self.count = 0
-        self.sequence = 0
-        self._link = link
-        self._request = request
-        self._retry = Retry()
-        self._bar = show.progress("exporting")
-
-    def __enter__(self) -> _Exported:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __iter__(self) -> Iterator[v1.Customer]:
-        stub = v1.TransferServiceStub(self._link.channel)
-        task = self._bar.add_task("", total=None, done=0)
-        while True:
-            try:
-                for response in self._link.stream(stub.ExportCustomers, self._request):
-                    yield from response.customers
-                    self.count += len(response.customers)
-                    # A resumed export has a newer snapshot; what was sent first has the older.
-                    self.sequence = self.sequence or int(response.sequence)
-                    self._request.after = response.resume_token
-                    self._retry.progressed()
-                    self._bar.update(
-                        task, total=int(response.total), completed=self.count, done=self.count
-                    )
-            except grpc.RpcError as error:
-                self._retry.wait_or_raise(error)
-            else:
-                return
-
-
-def _write_table(
-    customers: Iterable[v1.Customer], stream: BinaryIO, fields: set[str], delimiter: str
-) -> None:
-    """Write CSV in two passes: which columns there are is known only after the last customer.
-
-    The first pass keeps the rows on disk, as what is exported may be larger than the memory.
-    """
-    writer = CsvWriter(stream, (), delimiter=delimiter)  # now: it may refuse the delimiter
-    with TemporaryFile() as spool:
-        extra: set[str] = set()
-        for customer in customers:
-            extra |= columns.present(to_row(customer))
-            encoded = customer.SerializeToString()
-            spool.write(len(encoded).to_bytes(_SIZE_BYTES) + encoded)
-        spool.seek(0)
-        names = [
-            name for name in columns.table(extra) if not fields or customer_field(name) in fields
-        ]
-        writer.write(names)
-        while size := spool.read(_SIZE_BYTES):
-            customer = v1.Customer.FromString(spool.read(int.from_bytes(size)))
-            writer.write(columns.cells(to_row(customer), names))
-    writer.detach()

@@ -10,7 +10,15 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -46,13 +54,27 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     _console().print(grid)
 
 
-def progress(label: str, unit: str = "rows") -> Progress:
+class _Rate(ProgressColumn):
+    """How many were done in a second, since the bar was shown first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[TaskID, int] = {}
+
+    def render(self, task: Task) -> Text:
+        """Return the average."""
+        done = task.fields["done"] - self._before.setdefault(task.id, task.fields["done"])
+        return Text(f"{done / task.elapsed:,.0f}/s" if task.elapsed else "")
+
+
+def progress(label: str, unit: str = "rows", *, with_rate: bool = False) -> Progress:
     """Return a progress bar on standard error; silent where that is not a terminal."""
     return Progress(
         TextColumn(label),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[done]:,} " + unit),
+        *((_Rate(),) if with_rate else ()),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),

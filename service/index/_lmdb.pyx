@@ -116,7 +116,7 @@ cdef inline uint64_t _number(const Value* value) noexcept:
     return number
 
 
-cdef inline Value _packed(uint64_t number, unsigned char* to) noexcept:
+cdef inline Value _packed(uint64_t number, unsigned char* to) noexcept nogil:
     """Pack as `layout.pack_u64` does."""
     cdef Value value
     cdef int i
@@ -272,6 +272,35 @@ cdef class Calls:
         found.append((count, numbers))
         return 0
 
+    def records(
+        self, table, uint64_t after, Py_ssize_t limit_rows, Py_ssize_t limit_bytes
+    ):
+        """Return rows above `after`, ascending, and what each leads to: two lists.
+
+        Ends with the row with which there are `limit_rows`, or `limit_bytes` of values. `table`
+        has rows as keys, one value to each.
+        """
+        cdef Value* values = <Value*>malloc(max(limit_rows, 1) * 2 * sizeof(Value))
+        cdef void* cursor = NULL
+        cdef Py_ssize_t i, count = 0
+        cdef int code
+        if values == NULL:
+            raise MemoryError
+        try:
+            cursor = self._cursor(table)
+            with nogil:  # the map's pages are read from the disk here
+                code = _look_through(cursor, after, limit_rows, limit_bytes, values, &count)
+            if code not in (0, NOT_FOUND):
+                raise error_of("mdb_cursor_get", code)
+            return (
+                [_number(&values[2 * i]) for i in range(count)],
+                [_copied(&values[2 * i + 1]) for i in range(count)],
+            )
+        finally:
+            if cursor != NULL:
+                _close_cursor(cursor)
+            free(values)
+
     def put(self, table, bytes key not None, bytes value not None, unsigned int flags=0):
         """Put a pair; return whether that was done: not where `flags` forbid it."""
         cdef Value at = _value(key), what = _value(value)
@@ -334,6 +363,28 @@ cdef class Calls:
         if code not in (0, NOT_FOUND):
             raise error_of("mdb_del", code)
         return code == 0
+
+
+cdef int _look_through(
+    void* cursor, uint64_t after, Py_ssize_t limit_rows, Py_ssize_t limit_bytes, Value* values,
+    Py_ssize_t* count,
+) noexcept nogil:
+    cdef unsigned char[_ROW_BYTES] start
+    cdef Py_ssize_t size = 0
+    cdef Value* value = values
+    cdef int code
+    if limit_rows <= 0:
+        return 0
+    value[0] = _packed(after + 1, start)
+    code = _get_at(cursor, &value[0], &value[1], AT_OR_AFTER)
+    while code == 0:
+        size += value[1].size
+        count[0] += 1
+        value += 2
+        if count[0] >= limit_rows or size >= limit_bytes:
+            break
+        code = _get_at(cursor, &value[0], &value[1], NEXT)
+    return code
 
 
 cdef int _put_pairs(

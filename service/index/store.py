@@ -403,6 +403,16 @@ class Reads:
                 for key, record in islice(cursor.iternext(), limit):
                     yield layout.unpack_u64(key), record
 
+    def records(
+        self, after_row: int, limit_rows: int, limit_bytes: int
+    ) -> tuple[list[int], list[bytes]]:
+        """Return live customers above `after_row`, ascending: their rows and their records.
+
+        For whoever reads many: ends with the row with which there are `limit_rows`, or
+        `limit_bytes` of records.
+        """
+        return self._calls.records(self._tables.customers, after_row, limit_rows, limit_bytes)
+
     def customers_before(
         self, before_row: int = layout.ROW_MAX, limit: int | None = None
     ) -> Iterator[tuple[int, bytes]]:

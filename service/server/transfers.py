@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from namesake import v1
 from service.core.model import Channel, Lookup
-from service.errors import InvalidArgument, ReaderStalled, ShuttingDown
+from service.errors import InvalidArgument
 from service.identity.batches import Batch, Found
 from service.identity.jobs import Job, Stream
 from service.identity.registry import (
@@ -23,9 +23,9 @@ from service.identity.registry import (
     Registry,
     Terms,
 )
-from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller, decode_with
+from service.server.exports import ExportMethods
 from service.server.jobs import (
     ImportJobs,
     check_title,
@@ -34,14 +34,11 @@ from service.server.jobs import (
     encoded,
     failure_message,
 )
-from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token
 from service.server.rules import check_once, check_region
 from service.settings import Settings
 
 BATCHES_UNDER_WAY = 2  # one being checked while the one before is committed
 
-_EXPORT_TOKEN = 3
 _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MATCH_ORDER = (
     MatchBy.CUSTOMER_ID,
@@ -65,7 +62,7 @@ class _Import:
     stream: Stream | None
 
 
-class TransferService(ImportJobs, v1.TransferServiceServicer):
+class TransferService(ImportJobs, ExportMethods, v1.TransferServiceServicer):  # type: ignore[misc]
     """See transfer_service.proto."""
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
@@ -169,75 +166,6 @@ class TransferService(ImportJobs, v1.TransferServiceServicer):
             raise InvalidArgument("batches are numbered from 1", field="batch.number")
         stream = 0 if run.stream is None else run.stream.number
         return await run.registry.import_batch(run.job_id, incoming, run.terms, stream)
-
-    async def ExportCustomers(  # type: ignore[override]  # noqa: N802
-        self, request: v1.ExportCustomersRequest, context: Context
-    ) -> AsyncIterator[bytes]:
-        """Stream all customers of one snapshot, as the encoded response messages."""
-        if request.HasField("fields"):
-            wire.check_fields(request.fields.paths, "fields")
-        after_row, _ = decode_token(request.after, _EXPORT_TOKEN, "after")
-        with caller().account.index.snapshot() as snapshot:
-            sequence, total = snapshot.sequence, snapshot.customer_count
-            pace = Pace()
-            for row, batch in self._batches(snapshot, after_row, request):
-                await pace.step()
-                token = encode_token(_EXPORT_TOKEN, row)
-                # A reader that does not come back for more must not hold the snapshot for ever.
-                stall = _Stall(snapshot, self._settings.stream_stall_s)
-                yield wire.export_message(batch, token, sequence, total)
-                if stall.is_over():
-                    raise ReaderStalled(
-                        f"nothing was taken for {self._settings.stream_stall_s} s; "
-                        "go on with the resume token",
-                        resume_token=token,
-                    )
-                if self._stopping.is_set():
-                    raise ShuttingDown("the server is stopping; go on with the resume token")
-
-    def _batches(
-        self, snapshot: Snapshot, after_row: int, request: v1.ExportCustomersRequest
-    ) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield (last row, encoded customers), bounded in rows looked at and bytes.
-
-        Yields one at least; one of rows that are all left out is empty.
-        """
-        chosen = list(request.fields.paths)
-        batch: list[bytes] = []
-        size = looked_at = 0
-        row = after_row
-        for row, record in snapshot.customers(after_row):
-            looked_at += 1
-            shown = wire.exported(record, chosen, active_only=request.active_only)
-            if shown is not None:
-                batch.append(shown)
-                size += len(shown)
-            if (
-                looked_at == self._settings.export_batch_rows
-                or size >= self._settings.page_limit_bytes
-            ):
-                yield row, batch
-                batch, size, looked_at = [], 0, 0
-        if batch or row == after_row:
-            yield row, batch
-
-
-class _Stall:
-    """Closes a snapshot if nobody says in time that the reader came back."""
-
-    def __init__(self, snapshot: Snapshot, limit_s: float) -> None:
-        self._snapshot = snapshot
-        self._timer = asyncio.get_running_loop().call_later(limit_s, self._close)
-        self._closed = False
-
-    def _close(self) -> None:
-        self._closed = True
-        self._snapshot.close()
-
-    def is_over(self) -> bool:
-        """Stop the clock; tell whether it ran out."""
-        self._timer.cancel()
-        return self._closed
 
 
 def _match_order(settings: v1.ImportSettings) -> tuple[MatchBy, ...]:

@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from namesake import v1
 from service.core import _wire
 from service.core._phones import REGIONS
+from service.core._select import Fields
 from service.core.model import (
     MESSAGES,
     Card,
@@ -450,27 +451,19 @@ def check_fields(paths: Sequence[str], field: str) -> None:
     check_once(paths, f"{field}.paths")
 
 
-def exported(record: bytes, chosen: Sequence[str], *, active_only: bool) -> bytes | None:
-    """Return a stored record with the chosen fields (all if none), None if it is left out."""
-    if not chosen and not active_only:
-        return record
-    customer = v1.Customer.FromString(record)
-    if active_only and customer.state != v1.CUSTOMER_STATE_ACTIVE:
-        return None
-    if not chosen:
-        return record
-    shown = v1.Customer()
-    _apply_mask(shown, customer, chosen)
-    return shown.SerializeToString()
+def field_numbers(paths: Iterable[str]) -> tuple[int, ...]:
+    """Return the numbers of the top-level fields of Customer that have these names."""
+    return tuple(v1.Customer.DESCRIPTOR.fields_by_name[path].number for path in paths)
 
 
-def export_message(
-    customers: Iterable[bytes], resume_token: str, sequence: int, total: int
-) -> bytes:
-    """Return an encoded `ExportCustomersResponse` around customers that stay encoded."""
-    tail = v1.ExportCustomersResponse(resume_token=resume_token, sequence=sequence, total=total)
-    parts = [part for one in customers for part in (_CUSTOMERS_TAG, _varint(len(one)), one)]
-    return b"".join((*parts, tail.SerializeToString()))
+def export_rows(customers: Sequence[bytes], fields: Fields) -> bytes:
+    """Return the part of an encoded `ExportCustomersResponse` that has the customers."""
+    return fields.framed(customers, _CUSTOMERS)
+
+
+def export_arrow(stream: bytes) -> bytes:
+    """Return the part of an encoded `ExportCustomersResponse` that has an Arrow stream."""
+    return b"".join((_ARROW_TAG, _varint(len(stream)), stream))
 
 
 def _tag(message: type[Message], name: str) -> bytes:
@@ -495,7 +488,8 @@ def _varint(value: int) -> bytes:
 
 
 _ROW_TAG = _tag(v1.ImportBatch, "customers")
-_CUSTOMERS_TAG = _tag(v1.ExportCustomersResponse, "customers")
+_ARROW_TAG = _tag(v1.ExportCustomersResponse, "arrow")
+_CUSTOMERS = v1.ExportCustomersResponse.DESCRIPTOR.fields_by_name["customers"].number
 _ID_TAG = _tag(v1.Customer, "id")
 _ETAG_TAG = _tag(v1.Customer, "etag")
 

@@ -265,6 +265,8 @@ class AgainstDict(RuleBasedStateMachine):
             rows = sorted(self.people)
             ahead = [row for row in rows if row > cut]
             assert [row for row, _ in snapshot.customers(cut, limit)] == ahead[:limit]
+            found = list(zip(*snapshot.records(cut, limit, 1 << 20), strict=True))
+            assert found == list(snapshot.customers(cut, limit))
             behind = [row for row in reversed(rows) if row < cut]
             assert [row for row, _ in snapshot.customers_before(cut, limit)] == behind[:limit]
             numbers = range(1, len(self.events) + 1)

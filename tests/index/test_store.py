@@ -225,6 +225,24 @@ async def test_a_snapshot_stands_still(tmp_path: Path) -> None:
             assert snapshot.record(1) == Person("a", note="new").record
 
 
+async def test_records_are_read_up_to_a_bound(tmp_path: Path) -> None:
+    """Of rows, or of bytes; one at least, whatever its size."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person(f"p{number}", note="x" * 9_000) for number in range(20)])
+        with index.snapshot() as snapshot:
+            every = list(snapshot.customers())
+            size = len(every[0][1])
+            for after, rows, size_limit, count in (
+                (0, 100, 1 << 20, 20), (0, 7, 1 << 20, 7), (15, 100, 1 << 20, 5),
+                (20, 100, 1 << 20, 0), (2**64 - 2, 100, 1 << 20, 0), (0, 0, 1 << 20, 0),
+                (0, 100, 1, 1), (3, 100, size, 1), (3, 100, size + 1, 2), (3, 100, 3 * size, 3),
+            ):  # fmt: skip
+                found = snapshot.records(after, rows, size_limit)
+                assert list(zip(*found, strict=True)) == every[after : after + count]
+        with pytest.raises(StorageFault), snapshot:
+            snapshot.records(0, 100, 1 << 20)
+
+
 async def test_a_closed_snapshot_says_so(tmp_path: Path) -> None:
     """Reads after the end, or after the index closed, raise and do not crash."""
     async with opened(tmp_path) as index:

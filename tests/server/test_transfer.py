@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from namesake import v1
 from tests.conftest import StartServer, wait_until
@@ -447,118 +444,3 @@ def test_what_was_pending_is_settled_after_a_restart(
     with server.channel() as channel:
         client = Client(channel)
         wait_until(lambda: reasons(client) == {"REASON_ACCEPTED": 1})
-
-
-# Export
-
-
-def exported(answers: list[v1.ExportCustomersResponse]) -> list[v1.Customer]:
-    """Return all customers of an export."""
-    return [customer for answer in answers for customer in answer.customers]
-
-
-def test_an_export_is_one_snapshot_while_saves_go_on(client: Client) -> None:
-    """What is changed, added or deleted meanwhile is not in it, and the feed completes it."""
-    client.import_all("job", people(2_500))
-    stream = client.call(client.transfer.ExportCustomers, v1.ExportCustomersRequest())
-    answers = [next(stream)]
-    client.save(person(id="late"))
-    client.delete("p2499")
-    client.update(v1.Customer(id="p2400", stage="late"), "stage")
-    answers += stream
-    customers = exported(answers)
-    assert [customer.id for customer in customers] == [f"p{number}" for number in range(2_500)]
-    assert {customer.stage for customer in customers} == {""}
-    assert {(answer.sequence, answer.total) for answer in answers} == {(2_500, 2_500)}
-    later = [change.change.customer_id for change in client.feed(answers[-1].sequence)]
-    assert later == ["late", "p2499", "p2400"]
-
-
-def test_an_export_goes_on_after_any_message(client: Client) -> None:
-    """Each resume token leaves exactly what had not been sent."""
-    client.import_all("job", people(2_500))
-    whole = client.export()
-    assert len(whole) > 2
-    for index, answer in enumerate(whole):
-        rest = exported(client.export(after=answer.resume_token))
-        assert [c.id for c in rest] == [c.id for c in exported(whole[index + 1 :])]
-
-
-def test_exported_cards_are_those_that_reads_show(client: Client) -> None:
-    """Without what is left out of exports: display forms and messages."""
-    stored = client.save(person("a@x.example", "+442079460018", tags=["t"])).customer
-    (card,) = exported(client.export())
-    for email in stored.emails:
-        email.finding.ClearField("message")
-    for phone in stored.phones:
-        phone.finding.ClearField("message")
-        for name in ("time_zones", "national", "international", "tel_uri"):
-            phone.ClearField(name)
-    assert card == stored
-
-
-def test_fields_are_chosen(client: Client) -> None:
-    """Only those named are sent; unknown names are refused."""
-    client.save(person("a@x.example", id="c", first_name="Ada", tags=["t"]))
-    (card,) = exported(client.export(fields=FieldMask(paths=["id", "emails"])))
-    assert {descriptor.name for descriptor, _ in card.ListFields()} == {"id", "emails"}
-    (card,) = exported(client.export(fields=FieldMask()))
-    assert card.first_name == "Ada"
-    for path in ("nonsense", "emails.value", ""):
-        refused = refusal(partial(client.export, fields=FieldMask(paths=[path])))
-        assert refused.short == (INVALID, "INVALID_ARGUMENT", "fields.paths[0]")
-
-
-def test_only_active_customers_if_asked(client: Client) -> None:
-    """The total still counts all."""
-    client.save(person(id="a"))
-    client.save(person(id="b", state=v1.CUSTOMER_STATE_ARCHIVED))
-    answers = client.export(active_only=True)
-    assert [customer.id for customer in exported(answers)] == ["a"]
-    assert answers[0].total == 2
-    assert len(exported(client.export())) == 2
-    chosen = client.export(active_only=True, fields=FieldMask(paths=["id"]))
-    assert exported(chosen) == [v1.Customer(id="a")]
-
-
-def test_an_empty_account_exports_one_empty_message(client: Client) -> None:
-    """Which says where the feed stands."""
-    (answer,) = client.export()
-    assert (len(answer.customers), answer.total, answer.sequence) == (0, 0, 0)
-    assert len(client.export(after=answer.resume_token)) == 1
-
-
-def test_invented_resume_tokens_are_refused(shared: Client) -> None:
-    """Also those of other listings."""
-    for token in ("x", "AQAAAAAAAAAB"):
-        refused = refusal(partial(shared.export, after=token))
-        assert refused.short == (INVALID, "INVALID_ARGUMENT", "after")
-
-
-def test_a_reader_that_stalls_is_ended_and_goes_on_exactly(start_server: StartServer) -> None:
-    """Its snapshot is released with READER_STALLED, and its token brings the rest."""
-    server = start_server(NAMESAKE_STREAM_STALL_S="1")
-    with server.channel() as channel:
-        client = Client(channel)
-        ids = store_large(client, 400)
-        stream = client.call(client.transfer.ExportCustomers, v1.ExportCustomersRequest())
-        answers = [next(stream)]
-        time.sleep(3)  # longer than the server waits
-        refused = refusal(lambda: answers.extend(stream))
-        assert (refused.code, refused.reason) == (
-            grpc.StatusCode.DEADLINE_EXCEEDED, "READER_STALLED",
-        )  # fmt: skip
-        assert len(exported(answers)) < len(ids)
-        rest = client.export(after=answers[-1].resume_token)
-        assert [customer.id for customer in exported(answers) + exported(rest)] == ids
-        assert refused.metadata["resume_token"]
-
-
-def store_large(client: Client, count: int) -> list[str]:
-    """Store customers of nearly the largest size; return their ids."""
-    rows = [
-        person(id=f"c{number}", tags=[f"{number}-{part}" + "é" * 4_900 for part in range(6)])
-        for number in range(count)
-    ]
-    client.import_all("large", *(rows[start : start + 50] for start in range(0, count, 50)))
-    return [row.id for row in rows]
