@@ -123,7 +123,9 @@ class Runs:
 
     def is_retired(self, first: int, tail: int) -> bool:
         """Tell whether an entry is marked."""
-        return self._calls.has(self._retired, layout.pack_retired(self._kind, first, tail))
+        return self.manifest.retired > 0 and self._calls.has(
+            self._retired, layout.pack_retired(self._kind, first, tail)
+        )
 
     def holds(self, first: int, tail: int) -> bool:
         """Tell whether there is a live entry."""
