@@ -469,7 +469,8 @@ cdef int _gather(
             code = _grow(to, used[0], size[0])
             if code:
                 return code
-        memcpy(to[0] + used[0], entries + begin * ENTRY_BYTES, (end - begin) * ENTRY_BYTES)
+        if begin < end:
+            memcpy(to[0] + used[0], entries + begin * ENTRY_BYTES, (end - begin) * ENTRY_BYTES)
         used[0] += end - begin
         chunk += 1
     return 0
