@@ -12,9 +12,9 @@ filters", 2007).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from service.core._features cimport FETCH
 from service.core._hash cimport SECRET_BYTES, identity_entry
@@ -469,7 +469,8 @@ cdef int _gather(
             code = _grow(to, used[0], size[0])
             if code:
                 return code
-        memcpy(to[0] + used[0], entries + begin * ENTRY_BYTES, (end - begin) * ENTRY_BYTES)
+        if begin < end:
+            memcpy(to[0] + used[0], entries + begin * ENTRY_BYTES, (end - begin) * ENTRY_BYTES)
         used[0] += end - begin
         chunk += 1
     return 0
@@ -555,41 +556,12 @@ cdef int _drop_parts(
     return 0
 
 
-cdef int _merge_group(
-    const Source* source, const Span* inputs, int pieces, const Span* output, uint64_t group,
-    size_t* consumed, size_t* written, size_t* dropped,
+cdef int _drop_group(
+    const Source* source, const Span* inputs, int pieces, Entry low, Entry high
 ) noexcept nogil:
-    cdef Entry* entries = NULL
-    cdef Entry* spare = NULL
-    cdef Entry* merged
-    cdef size_t[MOST_INPUTS] ends
-    cdef size_t size = 0, used = 0, before, i
-    cdef Entry low, high
+    """Delete what inputs have of a group that was merged."""
     cdef int piece, code = 0
-    high.first, high.tail = _part_end(group, output.group_bits), ALL
-    low.first, low.tail = high.first & ~(ALL >> output.group_bits), 0
     for piece in range(pieces):
-        before = used
-        code = _gather(source, &inputs[piece], low, high, &entries, &size, &used)
-        if code:
-            break
-        ends[piece] = used
-        consumed[piece] = used - before
-    if code == 0:
-        spare = <Entry*>malloc(max(used, <size_t>1) * ENTRY_BYTES)
-        code = 0 if spare != NULL else NO_MEMORY
-    if code == 0:
-        merged = _merge_all(entries, spare, ends, pieces)
-        for i in range(1, used):  # else a damaged input would be spread
-            if not _less(merged[i - 1], merged[i]):
-                code = DAMAGED
-                break
-        if code == 0 and source.any_retired:
-            code = _drop_marked(source, low, high, merged, &used, dropped)
-        if code == 0:
-            written[0] = used
-            code = _put_group(source, output, group, merged, used)
-    for piece in range(pieces if code == 0 else 0):
         code = _drop_parts(source, &inputs[piece], source.kind, inputs[piece].bits, low, high)
         if code == 0:
             code = _drop_parts(
@@ -598,8 +570,64 @@ cdef int _merge_group(
             )
         if code:
             break
-    free(entries)
+    return code
+
+
+cdef bint _is_sorted(const Entry* entries, size_t count) noexcept nogil:
+    cdef size_t i
+    for i in range(1, count):
+        if not _less(entries[i - 1], entries[i]):
+            return False
+    return True
+
+
+cdef int _put_merged(
+    const Source* source, const Span* output, uint64_t group, Entry low, Entry high,
+    Entry* entries, size_t* ends, int pieces, size_t* written, size_t* dropped,
+) noexcept nogil:
+    """Merge what was gathered, leave out what is retired, and write the rest."""
+    cdef size_t count = ends[pieces - 1]
+    cdef Entry* spare = <Entry*>malloc(max(count, <size_t>1) * ENTRY_BYTES)
+    cdef Entry* merged
+    cdef int code = 0
+    if spare == NULL:
+        return NO_MEMORY
+    merged = _merge_all(entries, spare, ends, pieces)
+    if not _is_sorted(merged, count):  # or a damaged input would spread
+        code = DAMAGED
+    elif source.any_retired:
+        code = _drop_marked(source, low, high, merged, &count, dropped)
+    if code == 0:
+        code = _put_group(source, output, group, merged, count)
+    written[0] = count
     free(spare)
+    return code
+
+
+cdef int _merge_group(
+    const Source* source, const Span* inputs, int pieces, const Span* output, uint64_t group,
+    size_t* consumed, size_t* written, size_t* dropped,
+) noexcept nogil:
+    cdef Entry* entries = NULL
+    cdef size_t[MOST_INPUTS] ends
+    cdef size_t size = 0, used = 0
+    cdef Entry low, high
+    cdef int piece, code = 0
+    high.first, high.tail = _part_end(group, output.group_bits), ALL
+    low.first, low.tail = high.first & ~(ALL >> output.group_bits), 0
+    for piece in range(pieces):
+        code = _gather(source, &inputs[piece], low, high, &entries, &size, &used)
+        if code:
+            break
+        consumed[piece] = used - (ends[piece - 1] if piece else 0)
+        ends[piece] = used
+    if code == 0:
+        code = _put_merged(
+            source, output, group, low, high, entries, ends, pieces, written, dropped
+        )
+    if code == 0:
+        code = _drop_group(source, inputs, pieces, low, high)
+    free(entries)
     return code
 
 

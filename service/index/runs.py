@@ -41,7 +41,7 @@ class Shape:
 
     chunk_entries: int = 4_096  # at most, on average: 64 KiB, of which a look-up reads some lines
     chunk_bits: int = 4  # 2 to this: chunks that are merged in one step and share a filter, 1 MiB
-    growth: int = 8  # runs of a size class that are merged together, into one of the next
+    growth: int = 8  # runs of a size class that are merged into one of the next; at most 16
     pace: int = 3  # merged of each class for each entry added: it ends before it is due again
     step_entries: int = 16_384  # merged of each class at least: small merges end at once
 
@@ -123,7 +123,9 @@ class Runs:
 
     def is_retired(self, first: int, tail: int) -> bool:
         """Tell whether an entry is marked."""
-        return self._calls.has(self._retired, layout.pack_retired(self._kind, first, tail))
+        return self.manifest.retired > 0 and self._calls.has(
+            self._retired, layout.pack_retired(self._kind, first, tail)
+        )
 
     def holds(self, first: int, tail: int) -> bool:
         """Tell whether there is a live entry."""
@@ -225,7 +227,10 @@ class Runs:
         if not self.holds(first, tail):
             return
         self._calls.put(self._retired, layout.pack_retired(self._kind, first, tail), b"")
-        self._see(replace(self.manifest, retired=self.manifest.retired + 1))
+        seen = self.manifest
+        self.manifest = replace(seen, retired=seen.retired + 1)
+        if not seen.retired:
+            self._see(self.manifest)  # look-ups ask for marks from now on
 
     def put_manifest(self) -> None:
         """Let later transactions see what was done."""

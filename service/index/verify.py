@@ -165,10 +165,12 @@ class _Walks:
         for runs in self._runs.values():
             try:
                 for chunk in runs.chunks():
-                    done += len(chunk) // ENTRY_BYTES
-                    yield Progress("runs", done, total)
+                    before, done = done, done + len(chunk) // ENTRY_BYTES
+                    if done // PROGRESS_STEP > before // PROGRESS_STEP:
+                        yield Progress("runs", done, total)
             except StorageFault:
                 yield Fault("runs", "a sorted run is damaged")
+        yield Progress("runs", done, total)
 
     def retired_entry(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
         """What is retired stands in one run."""
