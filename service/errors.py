@@ -132,6 +132,18 @@ class OperationUnderWay(NamesakeError):
     reason = "OPERATION_UNDER_WAY"
 
 
+class CountMismatch(NamesakeError):
+    """Not as many customers as the caller said would be deleted; `details["customers"]` says."""
+
+    reason = "COUNT_MISMATCH"
+
+
+class NoLongerMatches(NamesakeError):
+    """The customer changed since it was chosen, and the filter does not mean it any more."""
+
+    reason = "NO_LONGER_MATCHES"
+
+
 class Cancelled(NamesakeError):
     """Somebody asked the operation to stop."""
 

@@ -25,6 +25,7 @@ from prometheus_client import Gauge
 from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
+from service.identity.bulk import Bulk
 from service.identity.matching import Matcher
 from service.identity.operations import Operations
 from service.identity.registry import Registry
@@ -71,6 +72,7 @@ class Account:
     operations: Operations
     scans: Scans
     trainings: Trainings
+    bulk: Bulk
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -170,6 +172,7 @@ class Accounts:
             operations,
             Scans(index, operations, self._settings),
             Trainings(index, operations, self._settings),
+            Bulk(index, operations, registry, codec, self._settings),
         )
 
     async def recover(self) -> None:

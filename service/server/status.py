@@ -31,6 +31,8 @@ CODES: dict[type[NamesakeError], grpc.StatusCode] = {
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.ScanUnderWay: grpc.StatusCode.FAILED_PRECONDITION,
     errors.OperationUnderWay: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CountMismatch: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NoLongerMatches: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.Interrupted: grpc.StatusCode.ABORTED,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,

@@ -15,6 +15,7 @@ from service.errors import InvalidArgument, NamesakeError, ReaderStalled, Shutti
 from service.identity.registry import Batch, Job, MatchBy, Registry, Saved, Terms
 from service.index import Snapshot
 from service.server import wire
+from service.server.bulk import BulkMethods
 from service.server.edge import Context, caller, decode_with
 from service.server.pace import Pace
 from service.server.pages import decode_token, encode_token
@@ -44,7 +45,7 @@ class _Import:
     terms: Terms
 
 
-class TransferService(v1.TransferServiceServicer):
+class TransferService(BulkMethods, v1.TransferServiceServicer):
     """See transfer_service.proto."""
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:

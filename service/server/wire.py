@@ -268,10 +268,7 @@ class Records:
             _apply_mask(stored, given, mask)
         else:
             _unite(stored, given, given_wins=how is Combine.OVERLAY)
-        check_whole(stored, self._settings)
-        check_shape(stored, self._settings)
-        sealed = _sealed(stored)
-        return sealed._replace(features=features([sealed.body])[0])
+        return resealed(stored, self._settings)
 
     def diff(self, old: bytes, new: bytes) -> bytes:
         """Return an encoded `Change` with only `fields`, `before` and `after`."""
@@ -349,6 +346,22 @@ def body_of(record: bytes) -> v1.Customer:
     customer = v1.Customer.FromString(record)
     _clear(customer, OUTPUT_ONLY)
     return customer
+
+
+def resealed(customer: v1.Customer, settings: Settings) -> Sealed:
+    """Encode a stored customer that was changed, without what only the writer sets.
+
+    Raises `InvalidArgument` where the result breaks a rule.
+    """
+    check_whole(customer, settings)
+    check_shape(customer, settings)
+    sealed = _sealed(customer)
+    return sealed._replace(features=features([sealed.body])[0])
+
+
+def copy_field(source: v1.Customer, target: v1.Customer, name: str) -> None:
+    """Give a top-level field the value that another customer has, none included."""
+    _apply_mask(target, source, (name,))
 
 
 def take_back(customer: v1.Customer, diff: bytes) -> None:
