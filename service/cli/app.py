@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 import typer
 
-from service.cli import bulk, cards, checking, dedupe, following, matching, operating, scanning
+from service.cli import (
+    bulk,
+    bulk_change,
+    cards,
+    checking,
+    dedupe,
+    following,
+    matching,
+    operating,
+    scanning,
+)
 
 app = typer.Typer(
     name="namesake",
@@ -31,6 +41,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "check": checking.check,
     "import": bulk.import_file,
     "export": bulk.export_file,
+    "bulk-update": bulk_change.bulk_update,
+    "bulk-delete": bulk_change.bulk_delete,
     "save": cards.save,
     "get": cards.get,
     "resolve": cards.resolve,
@@ -55,12 +67,13 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
         "import": scanning.import_model,
         "reset": scanning.reset_model,
     },
-    ("operations", "Long work, scans and trainings: list, show, wait, cancel, delete."): {
+    ("operations", "Long work: scans, trainings, changes to many customers."): {
         "list": following.list_operations,
         "show": following.show_operation,
         "wait": following.wait_operation,
         "cancel": following.cancel_operation,
         "delete": following.delete_operation,
+        "results": bulk_change.bulk_results,
     },
 }
 
