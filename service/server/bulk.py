@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ class BulkMethods:
         self, request: v1.UpdateCustomersRequest, context: Context
     ) -> Any:
         """Begin to change many customers in the same way."""
-        selection = self._selection(request.selection)
+        selection = await self._selection(request.selection)
         amendment = Amendment(request.change, self._settings, "change")
         bulk, actor = caller().account.bulk, caller().actor
         started = await bulk.update(selection, amendment, actor, dry_run=request.dry_run)
@@ -43,7 +43,7 @@ class BulkMethods:
         self, request: v1.DeleteCustomersRequest, context: Context
     ) -> Any:
         """Begin to delete many customers."""
-        selection = self._selection(request.selection)
+        selection = await self._selection(request.selection)
         reason = request.reason.strip()
         if len(reason) not in REASON_CHARS:
             bounds = f"{REASON_CHARS[0]} to {REASON_CHARS[-1]}"
@@ -58,22 +58,13 @@ class BulkMethods:
         self, request: v1.CountCustomersRequest, context: Context
     ) -> v1.CountCustomersResponse:
         """Count the customers that a selection hits."""
-        selection = self._selection(request.selection)
+        selection = await self._selection(request.selection)
         return v1.CountCustomersResponse(count=await caller().account.bulk.count(selection))
 
-    def _selection(self, asked: v1.CustomerSelection) -> Selection:
+    async def _selection(self, asked: v1.CustomerSelection) -> Selection:
         match asked.WhichOneof("selection"):
             case "ids":
-                ids = tuple(asked.ids.ids)
-                if not ids:
-                    raise InvalidArgument("required", field="selection.ids.ids")
-                check_once(ids, "selection.ids.ids")
-                for index, id in enumerate(ids):
-                    field = f"selection.ids.ids[{index}]"
-                    if not id:
-                        raise InvalidArgument("an entry is empty", field=field)
-                    check_id(id, field)
-                return Selection(ids=ids)
+                return Selection(ids=await _ids(asked.ids.ids, "selection.ids.ids"))
             case "filter":
                 at = "selection.filter"
                 return Selection(filter=filter_of(asked.filter, self._settings, at))
@@ -94,6 +85,21 @@ class BulkMethods:
             await pace.step()
             if self._stopping.is_set():
                 raise ShuttingDown("the server is stopping; ask again later or another worker")
+
+
+async def _ids(asked: Sequence[str], at: str) -> tuple[str, ...]:
+    """Return ids that may be some customers', each once."""
+    if not asked:
+        raise InvalidArgument("required", field=at)
+    check_once(asked, at)
+    pace = Pace()
+    for index, id in enumerate(asked):
+        field = f"{at}[{index}]"
+        if not id:
+            raise InvalidArgument("an entry is empty", field=field)
+        check_id(id, field)
+        await pace.step()
+    return tuple(asked)
 
 
 def _result(result: Result) -> v1.BulkResult:

@@ -15,6 +15,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
+from service.core.prepare import match_key
+from service.index import Decision, Index, PutRedirect
+from service.settings import Settings
 from tests.conftest import Server, StartServer, wait_until
 from tests.server.bulk_work import (
     EVERYBODY,
@@ -165,6 +168,28 @@ def test_cleared_kinds_and_states_are_the_defaults(bulk: BulkWork, client: Clien
     bulk.done(bulk.update(EVERYBODY, clearing("kind", "state")))
     after = client.get("firm")
     assert (after.kind, after.state) == (v1.CUSTOMER_KIND_PERSON, v1.CUSTOMER_STATE_ACTIVE)
+
+
+async def test_ids_of_merged_customers_lead_to_the_survivor(server: Server) -> None:
+    """Which is changed once, whatever number of ids leads to it, and is named by its own."""
+    with server.channel() as channel:
+        client = Client(channel)
+        for id in ("merged", "survivor"):
+            client.save(person(id=id))
+        client.delete("merged")
+    assert server.stop() == 0
+    index = Index.open(server.data / "default", Settings(map_size=1 << 30), match_key)
+    redirect = PutRedirect("merged", "survivor")
+    await index.submit([lambda _view: Decision(None, (redirect,))])
+    await index.close()
+    server.start()
+    with server.channel() as channel:
+        bulk = BulkWork(Client(channel))
+        both = by_ids("merged", "survivor")
+        assert bulk.count(both) == 1
+        name = bulk.update(both, setting(stage="won"))
+        assert bulk.done(name) == (1, 1, 0, 0)
+        assert bulk.outcomes(name) == {"survivor": "CHANGED"}
 
 
 # Filters
@@ -513,6 +538,16 @@ def test_results_go_with_their_operation(own: Client, server: Server) -> None:
     assert server.stop() == 0
     server.start()
     assert [path.name for path in results_of(server)] == [second.removeprefix("operations/")]
+
+
+def test_without_room_for_results_nothing_is_changed(own: Client, server: Server) -> None:
+    """The operation says so."""
+    own.save(person(id="a"))
+    (server.data / "default" / "results").write_text("in the way")
+    bulk = BulkWork(own)
+    name = bulk.update(EVERYBODY, setting(stage="won"))
+    assert failure(bulk.work.wait(name))[1] == "STORAGE_FAULT"
+    assert own.get("a").stage == ""
 
 
 def test_the_oldest_results_go_when_their_operation_is_forgotten(
