@@ -215,7 +215,7 @@ class Settings(BaseSettings):
         2_000, ge=1, description="Rows of groups written in one commit: longer ones delay saves"
     )
     bulk_batch_rows: int = Field(
-        200,
+        100,
         ge=1,
         le=10_000,
         description="Customers of a change to many written in one commit: longer ones delay saves",

@@ -1,21 +1,24 @@
 """Changes to many customers: updated in the same way, or deleted.
 
 Customers are chosen once, by ids or by a filter over one snapshot; then they are changed a few to a
-commit, so that card saves need not wait. Each is read again inside its decision: the change is made
-to what is there then. One that cannot be changed is a result with its reason and holds up no other.
-What became of each is written to a file (`results`) as soon as it is durable.
+commit, so that card saves need not wait. What becomes of each is planned on a snapshot, beside the
+calls that are served; its decision reads it again, and plans again if it changed since, so that the
+change is made to what is there then. One that cannot be changed is a result with its reason and
+holds up no other. What became of each is written to a file (`results`) as soon as it is durable.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from service.core.model import Codec, Sealed
 from service.errors import (
@@ -30,12 +33,24 @@ from service.errors import (
 from service.identity.operations import Done, Operation, Operations, Progress
 from service.identity.registry import Registry
 from service.identity.results import BulkOutcome, Result, ResultWriter
-from service.index import ChangeKind, Decision, Delete, Found, Index, State, View
+from service.index import (
+    ChangeKind,
+    Decide,
+    Decision,
+    Delete,
+    Found,
+    Index,
+    Mutation,
+    Put,
+    State,
+    View,
+)
 from service.settings import Settings
 
 UPDATE, DELETE = "bulk-update", "bulk-delete"
 KINDS = frozenset({UPDATE, DELETE})
 CHOOSE_STEP_ROWS = 200  # read before others run: about a millisecond with a filter
+PLAN_PIECE_S = 0.001  # of planning before others run: about the time of a save
 
 T = TypeVar("T")
 
@@ -70,8 +85,14 @@ class _Chosen:
     missing: list[Result] = field(default_factory=list)
 
 
-# What a decision comes to; None: the customer is gone.
-_Decide = Callable[[int, View], Decision[Result | None]]
+class _Plan(NamedTuple):
+    """What becomes of a customer, and what writes it."""
+
+    result: Result
+    mutation: Callable[[View], Mutation] | None = None
+
+
+_Planner = Callable[[int, bytes], _Plan]  # of a row and its record
 
 
 class Bulk:
@@ -106,8 +127,8 @@ class Bulk:
 
         async def work(operation: Operation, progress: Progress) -> Done:
             chosen = await self._choose(selection, progress)
-            decide = partial(self._decide_update, amendment, actor)
-            return await self._change(operation, chosen, decide, progress, dry_run=dry_run)
+            planner = partial(self._plan_update, amendment, actor)
+            return await self._change(operation, chosen, planner, progress, dry_run=dry_run)
 
         return await self._operations.start(UPDATE, {"dry_run": dry_run}, actor, work)
 
@@ -128,10 +149,10 @@ class Bulk:
                 field="count",
                 customers=str(found),
             )
-        decide = partial(self._decide_delete, selection.filter, reason, actor)
+        planner = partial(self._plan_delete, selection.filter, reason, actor)
 
         async def work(operation: Operation, progress: Progress) -> Done:
-            return await self._change(operation, chosen, decide, progress)
+            return await self._change(operation, chosen, planner, progress)
 
         return await self._operations.start(DELETE, {"count": count}, actor, work)
 
@@ -186,7 +207,7 @@ class Bulk:
         self,
         operation: Operation,
         chosen: _Chosen,
-        decide: _Decide,
+        planner: _Planner,
         progress: Progress,
         *,
         dry_run: bool = False,
@@ -200,26 +221,42 @@ class Bulk:
                 await asyncio.sleep(0)
             for start in range(0, len(chosen.rows), at_once):
                 rows = chosen.rows[start : start + at_once]
-                await _to_its_end(self._batch(rows, decide, run, results, dry_run=dry_run))
+                decisions = await self._planned(rows, planner)
+                outcomes = self._index.submit(decisions, dry_run=dry_run)
+                await _to_its_end(self._write(rows, outcomes, run, results))
             await asyncio.to_thread(results.sync)
         return Done(run.counts())
 
-    async def _batch(
+    async def _planned(self, rows: Sequence[int], planner: _Planner) -> list[Decide[Result | None]]:
+        """Return a decision for each customer, with what becomes of it unless it changes."""
+        decisions: list[Decide[Result | None]] = []
+        since = time.perf_counter()
+        with self._index.snapshot() as snapshot:
+            for row in rows:
+                record = snapshot.record(row)
+                plan: _Plan | None = None
+                if record is not None:
+                    # What breaks here breaks in the decision again, and is its result.
+                    with suppress(Exception):
+                        plan = planner(row, record)
+                decisions.append(partial(_decide, row, planner, record, plan))
+                if time.perf_counter() - since > PLAN_PIECE_S:
+                    await asyncio.sleep(0)
+                    since = time.perf_counter()
+        return decisions
+
+    async def _write(
         self,
         rows: Sequence[int],
-        decide: _Decide,
+        outcomes: Awaitable[list[Result | Exception | None]],
         run: _Run,
         results: ResultWriter,
-        *,
-        dry_run: bool,
     ) -> None:
-        """Change customers in one commit and note what became of them."""
-        decisions = [partial(decide, row) for row in rows]
-        outcomes = await self._index.submit(decisions, dry_run=dry_run)
+        """Wait until customers are changed and note what became of them."""
         run.note(
             [
                 outcome if isinstance(outcome, Result) else self._unread(row, outcome)
-                for row, outcome in zip(rows, outcomes, strict=True)
+                for row, outcome in zip(rows, await outcomes, strict=True)
             ],
             results,
         )
@@ -234,38 +271,47 @@ class Bulk:
             (event,) = snapshot.changes(last.sequence - 1, 1)
             return Result.failed(event.id, error or _why_gone(snapshot.find(event.id)))
 
-    # Decisions: run on the writer thread, see `Registry`.
+    # Plans: made on the event loop, and on the writer thread of who changed meanwhile.
 
-    def _decide_update(
-        self, amendment: Amendment, actor: str, row: int, view: View
-    ) -> Decision[Result | None]:
-        old = view.record(row)
-        if old is None:
-            return Decision(None)
+    def _plan_update(self, amendment: Amendment, actor: str, row: int, old: bytes) -> _Plan:
         held = self._codec.held(old)
         try:
             sealed = amendment.amended(old)
         except NamesakeError as error:
-            return Decision(Result.failed(held.id, error))
+            return _Plan(Result.failed(held.id, error))
         diff = self._codec.diff(old, sealed.body)
         if not diff:
-            return Decision(Result(held.id, BulkOutcome.UNCHANGED))
-        put = self._registry.rewrite(view, row, old, held, sealed, ChangeKind.UPDATED, diff, actor)
-        return Decision(Result(held.id, BulkOutcome.CHANGED), (put,))
+            return _Plan(Result(held.id, BulkOutcome.UNCHANGED))
 
-    def _decide_delete(
-        self, filter: Filter | None, reason: str, actor: str, row: int, view: View
-    ) -> Decision[Result | None]:
-        old = view.record(row)
-        if old is None:
-            return Decision(None)
+        def rewritten(view: View) -> Put:
+            kind = ChangeKind.UPDATED
+            return self._registry.rewrite(view, row, old, held, sealed, kind, diff, actor)
+
+        return _Plan(Result(held.id, BulkOutcome.CHANGED), rewritten)
+
+    def _plan_delete(
+        self, filter: Filter | None, reason: str, actor: str, row: int, old: bytes
+    ) -> _Plan:
         held = self._codec.held(old)
         if filter is not None and not filter.matches([old])[0]:  # it cannot be undone
             changed = NoLongerMatches("it changed since it was chosen and does not match any more")
-            return Decision(Result.failed(held.id, changed))
+            return _Plan(Result.failed(held.id, changed))
         entries = self._index.entries_of(held)
         delete = Delete(row, id=held.id, old=entries, actor=actor, reason=reason)
-        return Decision(Result(held.id, BulkOutcome.CHANGED), (delete,))
+        return _Plan(Result(held.id, BulkOutcome.CHANGED), lambda _view: delete)
+
+
+def _decide(
+    row: int, planner: _Planner, planned_of: bytes | None, plan: _Plan | None, view: View
+) -> Decision[Result | None]:
+    """Do as planned if the record is the one that was; None: the customer is gone."""
+    record = view.record(row)
+    if record is None:
+        return Decision(None)
+    if plan is None or record != planned_of:
+        plan = planner(row, record)
+    mutations = (plan.mutation(view),) if plan.mutation is not None else ()
+    return Decision(plan.result, mutations)
 
 
 class _Run:

@@ -44,6 +44,7 @@ _WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 _SPECIAL = frozenset(
     {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
 )
+_OF_MESSAGES = frozenset(f.name for f in _FIELDS if f.message_type is not None)
 _PLAIN = tuple(f.name for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
 _PLAIN_OF_CONTACT = ("title", "first_name", "middle_name", "last_name", "position")
 # Never stored; what else the server sets in a contact point, `seal` overwrites.
@@ -273,7 +274,8 @@ class Records:
     def diff(self, old: bytes, new: bytes) -> bytes:
         """Return an encoded `Change` with only `fields`, `before` and `after`."""
         was, now = v1.Customer.FromString(old), v1.Customer.FromString(new)
-        fields = [f.name for f in _FIELDS if _substance(was, f.name) != _substance(now, f.name)]
+        given = {field.name for one in (was, now) for field, _ in one.ListFields()}
+        fields = [f.name for f in _FIELDS if f.name in given and _differ(was, now, f.name)]
         if not fields:
             return b""
         change = v1.Change()
@@ -636,6 +638,12 @@ def _is_list(name: str) -> bool:
 
 def _is_message(name: str) -> bool:
     return v1.Customer.DESCRIPTOR.fields_by_name[name].message_type is not None
+
+
+def _differ(one: v1.Customer, other: v1.Customer, name: str) -> bool:
+    if name in _OF_MESSAGES:
+        return _substance(one, name) != _substance(other, name)
+    return bool(getattr(one, name) != getattr(other, name))
 
 
 def _substance(customer: v1.Customer, name: str) -> object:
