@@ -263,16 +263,15 @@ def test_an_interrupt_cancels(start_server: StartServer, tmp_path: Path) -> None
     server = start_server(NAMESAKE_BULK_BATCH_ROWS="1")
     path = tmp_path / "results.csv"
     with server.channel() as channel:
-        client = Client(channel)
-        crowd(client, 20_000)
-        command = ("bulk-update", "--all", "--set", "stage=won", "--yes", "--results", str(path))
-        with running(*command, server=server.address) as process:
-            bulk = BulkWork(client)
-            wait_until(lambda: bool(bulk.work.page().operations))
-            (operation,) = bulk.work.page().operations
-            wait_until(lambda: bool(bulk.results(operation.name)))
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+        crowd(Client(channel), 20_000)
+    command = ("bulk-update", "--all", "--set", "stage=won", "--yes", "--results", str(path))
+    with running(*command, server=server.address) as process, server.channel() as channel:
+        bulk = BulkWork(Client(channel))
+        wait_until(lambda: process.poll() is not None or bool(bulk.work.page().operations))
+        (operation,) = bulk.work.page().operations
+        wait_until(lambda: bool(bulk.results(operation.name)))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
         assert process.returncode == 1
         assert f"{operation.name} is cancelled; what was changed stays changed" in err.decode()
         assert "failed: cancelled" in out.decode()
