@@ -150,6 +150,18 @@ class ImportTakenOver(NamesakeError):
     reason = "IMPORT_TAKEN_OVER"
 
 
+class CountMismatch(NamesakeError):
+    """Not as many customers as the caller said would be deleted; `details["customers"]` says."""
+
+    reason = "COUNT_MISMATCH"
+
+
+class NoLongerMatches(NamesakeError):
+    """The customer changed since it was chosen, and the filter does not mean it any more."""
+
+    reason = "NO_LONGER_MATCHES"
+
+
 class Cancelled(NamesakeError):
     """Somebody asked the operation to stop."""
 

@@ -204,8 +204,9 @@ class Settings(BaseSettings):
     concurrent_operations: int = Field(
         2,
         ge=1,
-        description="Long work (scans, trainings) under way per account, over all workers: each "
-        "has a process that holds the features of all customers, 300 bytes each",
+        description="Long work (scans, trainings, changes to many) under way per account, over "
+        "all workers: a scan has a process that holds the features of all customers, 300 bytes "
+        "each",
     )
     operations_kept: int = Field(
         100, ge=1, description="Operations that are done, remembered per account; the oldest go"
@@ -231,6 +232,18 @@ class Settings(BaseSettings):
     )
     scan_write_rows: int = Field(
         2_000, ge=1, description="Rows of groups written in one commit: longer ones delay saves"
+    )
+    bulk_batch_rows: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Customers of a change to many written in one commit: longer ones delay saves",
+    )
+    bulk_ids: int = Field(
+        100_000, ge=1, description="Customers that a change to many may name by their ids"
+    )
+    bulk_delete_rows: int = Field(
+        100_000, ge=1, description="Customers deleted at once: it cannot be undone"
     )
     labels_limit: int = Field(10_000, ge=1, description="Labelled pairs of a training")
     model_limit_chars: int = Field(

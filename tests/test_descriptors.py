@@ -19,6 +19,7 @@ from google.protobuf.descriptor_pb2 import (
 from namesake import v1
 from service.core import model
 from service.identity import jobs, registry
+from service.identity.results import BulkOutcome
 from service.index import ChangeKind
 from tests.descriptors import FILES, current, released
 
@@ -189,6 +190,7 @@ SAME: list[tuple[type[IntEnum], Any, str]] = [
     (model.Lookup, v1.DnsLookup, "DNS_LOOKUP_"),
     (registry.OnDuplicate, v1.OnDuplicate, "ON_DUPLICATE_"),
     (registry.Outcome, v1.SaveOutcome, "SAVE_OUTCOME_"),
+    (BulkOutcome, v1.BulkOutcome, "BULK_OUTCOME_"),
     (registry.MatchBy, v1.MatchBy, "MATCH_BY_"),
     (registry.OnMatch, v1.OnMatch, "ON_MATCH_"),
     (registry.OnConflict, v1.OnConflict, "ON_CONFLICT_"),

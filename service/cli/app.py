@@ -9,6 +9,7 @@ import typer
 
 from service.cli import (
     bulk,
+    bulk_change,
     cards,
     checking,
     dedupe,
@@ -42,6 +43,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "check": checking.check,
     "import": bulk.import_file,
     "export": exporting.export_file,
+    "bulk-update": bulk_change.bulk_update,
+    "bulk-delete": bulk_change.bulk_delete,
     "save": cards.save,
     "get": cards.get,
     "resolve": cards.resolve,
@@ -72,12 +75,13 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
         "failures": jobs.list_failures,
         "cancel": jobs.cancel_job,
     },
-    ("operations", "Long work, scans and trainings: list, show, wait, cancel, delete."): {
+    ("operations", "Long work: scans, trainings, changes to many customers."): {
         "list": following.list_operations,
         "show": following.show_operation,
         "wait": following.wait_operation,
         "cancel": following.cancel_operation,
         "delete": following.delete_operation,
+        "results": bulk_change.bulk_results,
     },
 }
 

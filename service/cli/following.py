@@ -24,13 +24,14 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="As `namesake operations list` shows it.")
 ]
 
-Metadata = v1.ScanMetadata | v1.TrainMetadata
+Metadata = v1.ScanMetadata | v1.TrainMetadata | v1.BulkMetadata
+Summary = v1.ScanSummary | v1.TrainSummary | v1.BulkSummary
 Operation = Any  # google.longrunning.Operation, which has no types
 
 
 @remote
 def list_operations(link: Link) -> None:
-    """List scans and trainings, under way and done, the oldest of each first.
+    """List scans, trainings and changes to many, under way and done, the oldest of each first.
 
     Examples:
       namesake operations list
@@ -60,18 +61,21 @@ def show_operation(link: Link, name: NameArgument) -> None:
       namesake operations show operations/scan-01a2050e-ed99-7201-8fda-034ce53c364c
     """
     tell(
-        link, link.call(_stub(link).GetOperation, longrunning.GetOperationRequest(name=_full(name)))
+        link,
+        link.call(_stub(link).GetOperation, longrunning.GetOperationRequest(name=full_name(name))),
     )
 
 
 @remote
 def cancel_operation(link: Link, name: NameArgument) -> None:
-    """Ask an operation to stop; it does within a second or two and writes nothing.
+    """Ask an operation to stop; it does within a second or two.
+
+    A scan or training writes nothing then; what a change to many customers changed stays changed.
 
     Examples:
       namesake operations cancel operations/scan-01a2050e-ed99-7201-8fda-034ce53c364c
     """
-    link.call(_stub(link).CancelOperation, longrunning.CancelOperationRequest(name=_full(name)))
+    _cancel(link, full_name(name))
     _done(link, "cancel requested", name)
 
 
@@ -82,7 +86,7 @@ def wait_operation(link: Link, name: NameArgument) -> None:
     Examples:
       namesake operations wait operations/train-01a2050e-efa2-766e-9043-4e5270338e7a
     """
-    finish(link, follow(link, longrunning.Operation(name=_full(name))))
+    finish(link, follow(link, longrunning.Operation(name=full_name(name))))
 
 
 @remote
@@ -92,31 +96,56 @@ def delete_operation(link: Link, name: NameArgument) -> None:
     Examples:
       namesake operations delete operations/scan-01a2050e-ed99-7201-8fda-034ce53c364c
     """
-    link.call(_stub(link).DeleteOperation, longrunning.DeleteOperationRequest(name=_full(name)))
+    link.call(_stub(link).DeleteOperation, longrunning.DeleteOperationRequest(name=full_name(name)))
     _done(link, "deleted", name)
 
 
-def follow(link: Link, operation: Operation) -> Operation:
-    """Wait for an operation's end with a progress bar, also while the server is restarted."""
+def follow(link: Link, operation: Operation, *, cancels: bool = False) -> Operation:
+    """Wait for an operation's end with a progress bar, also while the server is restarted.
+
+    ^C leaves it alone, or cancels it: then its end comes soon.
+    """
+    try:
+        return _followed(link, operation)
+    except KeyboardInterrupt:
+        if not cancels:
+            complain(f"{operation.name} goes on; stop it with `namesake operations cancel`")
+            raise
+    complain(f"{operation.name} is cancelled; what was changed stays changed")
+    _cancel(link, operation.name)
+    return _followed(link, operation)
+
+
+def _followed(link: Link, operation: Operation) -> Operation:
     retry = Retry()
     retry.reached()
-    try:
-        with show.progress("{task.description}", "customers") as bar:
-            task = bar.add_task("", total=1.0, done=0)
-            while not operation.done:
-                said = metadata(operation)
-                customers = said.customers if isinstance(said, v1.ScanMetadata) else 0
-                bar.update(task, description=said.step, completed=said.share, done=int(customers))
-                try:
-                    operation = _wait(link, operation.name, LOOK_S)
-                except grpc.RpcError as error:
-                    retry.wait_or_raise(error)
-                else:
-                    retry.progressed()
-    except KeyboardInterrupt:
-        complain(f"{operation.name} goes on; stop it with `namesake operations cancel`")
-        raise
+    with show.progress("{task.description}", "customers") as bar:
+        task = bar.add_task("", total=1.0, done=0)
+        while not operation.done:
+            said = metadata(operation)
+            bar.update(task, description=said.step, completed=said.share, done=_customers(said))
+            try:
+                operation = _wait(link, operation.name, LOOK_S)
+            except grpc.RpcError as error:
+                retry.wait_or_raise(error)
+            else:
+                retry.progressed()
     return operation
+
+
+def _customers(said: Metadata) -> int:
+    """Return how many customers an operation has done something with."""
+    if isinstance(said, v1.ScanMetadata):
+        return int(said.customers)
+    if isinstance(said, v1.BulkMetadata):
+        return int(said.changed + said.unchanged + said.failed)
+    return 0
+
+
+def failed_rows(operation: Operation) -> int:
+    """Return how many customers a change to many could not change."""
+    said = metadata(operation)
+    return int(said.failed) if isinstance(said, v1.BulkMetadata) else 0
 
 
 def finish(link: Link, operation: Operation) -> Message:
@@ -134,14 +163,27 @@ def tell(link: Link, operation: Operation) -> None:
         return
     facts = [("operation", operation.name), ("began", _when(operation))]
     facts += [("state", _state(operation))]
+    said = metadata(operation)
     if operation.HasField("response"):
-        said = summary(operation)
-        facts += [
-            (field.name.replace("_", " "), _written(getattr(said, field.name)))
-            for field in said.DESCRIPTOR.fields
-            if field.name != "model"  # `namesake model export` is for reading it
-        ]
+        facts += _facts(summary(operation))
+    elif operation.done and isinstance(said, v1.BulkMetadata):  # as far as it got
+        facts += _facts(
+            v1.BulkSummary(
+                chosen=said.chosen,
+                changed=said.changed,
+                unchanged=said.unchanged,
+                failed=said.failed,
+            )
+        )
     show.table("", ("", "value"), facts)
+
+
+def _facts(said: Summary) -> list[tuple[str, str]]:
+    return [
+        (field.name.replace("_", " "), _written(getattr(said, field.name)))
+        for field in said.DESCRIPTOR.fields
+        if field.name != "model"  # `namesake model export` is for reading it
+    ]
 
 
 def begun(link: Link, operation: Operation) -> None:
@@ -154,13 +196,13 @@ def begun(link: Link, operation: Operation) -> None:
 
 def metadata(operation: Operation) -> Metadata:
     """Return how far an operation is."""
-    known: tuple[Metadata, ...] = (v1.ScanMetadata(), v1.TrainMetadata())
+    known: tuple[Metadata, ...] = (v1.ScanMetadata(), v1.TrainMetadata(), v1.BulkMetadata())
     return next((one for one in known if operation.metadata.Unpack(one)), known[0])
 
 
-def summary(operation: Operation) -> v1.ScanSummary | v1.TrainSummary:
+def summary(operation: Operation) -> Summary:
     """Return what came of an operation that succeeded."""
-    known: tuple[v1.ScanSummary | v1.TrainSummary, ...] = (v1.ScanSummary(), v1.TrainSummary())
+    known: tuple[Summary, ...] = (v1.ScanSummary(), v1.TrainSummary(), v1.BulkSummary())
     return next((one for one in known if operation.response.Unpack(one)), known[0])
 
 
@@ -173,15 +215,20 @@ def _stub(link: Link) -> Any:
     return stubs.OperationsStub(link.channel)
 
 
-def _full(name: str) -> str:
+def _cancel(link: Link, name: str) -> None:
+    link.call(_stub(link).CancelOperation, longrunning.CancelOperationRequest(name=name))
+
+
+def full_name(name: str) -> str:
+    """Return an operation's whole name."""
     return name if name.startswith(PREFIX) else PREFIX + name
 
 
 def _done(link: Link, what: str, name: str) -> None:
     if link.as_json:
-        show.json_line({"operation": _full(name), "state": what})
+        show.json_line({"operation": full_name(name), "state": what})
     else:
-        show.text(f"{what}: {_full(name)}")
+        show.text(f"{what}: {full_name(name)}")
 
 
 def _when(operation: Operation) -> str:

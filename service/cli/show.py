@@ -118,6 +118,11 @@ def remark(message: str, detail: str, suggested_domain: str, flags: Iterable[str
     return "; ".join(remark for remark in remarks if remark)
 
 
+def facts(customer: v1.Customer) -> dict[str, str]:
+    """Return what is said of a customer by field; custom fields as custom:NAME."""
+    return dict(_facts(customer))
+
+
 def card(customer: v1.Customer) -> None:
     """Write one customer: its fields, then its contact points with their findings."""
     rows = [(name, value) for name, value in _facts(customer) if value]

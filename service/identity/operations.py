@@ -41,6 +41,7 @@ from service.errors import (
     ShuttingDown,
     StorageFault,
 )
+from service.identity.results import ResultFiles
 from service.index import Decision, Index, Mutation, PutOperation, Reads, View
 from service.index.store import fault_of
 from service.settings import Settings
@@ -128,6 +129,7 @@ class Operations:
     """The long work of one account. Several processes may have one for the same folder."""
 
     def __init__(self, index: Index, settings: Settings) -> None:
+        self.results = ResultFiles(index.folder)
         self._index = index
         self._locks = index.folder / _LOCKS
         self._settings = settings
@@ -184,6 +186,12 @@ class Operations:
         with self._index.snapshot() as snapshot:
             return _read(snapshot, name)
 
+    def find(self, name: str) -> Operation | None:
+        """Return an operation, None if there is none of this name."""
+        with suppress(NotFound):
+            return self.get(name)
+        return None
+
     def page(self, after: str, limit: int) -> list[Operation]:
         """Return up to `limit` operations by name, those above `after`: by kind, oldest first."""
         if after and not _is_name(after):
@@ -198,6 +206,7 @@ class Operations:
     async def delete(self, name: str) -> None:
         """Forget an operation that is done; raise OperationUnderWay or NotFound."""
         await self._submit(partial(_decide_delete, name))
+        self._drop_forgotten()
 
     async def wait(self, name: str, timeout_s: float, stopping: asyncio.Event) -> Operation:
         """Return an operation when it is done, or as it is after `timeout_s`.
@@ -227,7 +236,19 @@ class Operations:
             (self._locks / _file(name)).unlink(missing_ok=True)
         if ended:
             log.warning("operations_interrupted", operations=ended)
+        self._drop_forgotten()
         return ended
+
+    def _drop_forgotten(self) -> None:
+        """Remove the results of operations that are forgotten, by whichever worker."""
+        try:
+            # Before the operations are read: a file is younger than its operation.
+            files = set(self.results.names())
+            with self._index.snapshot() as snapshot:
+                known = {self.results.name_of(one.name) for one in _every(snapshot)}
+            self.results.drop(files - known)
+        except (OSError, NamesakeError) as error:  # the next look finds them again
+            log.warning("results_not_removed", fault=type(error).__name__)
 
     async def close(self) -> None:
         """End the work of this process: it is INTERRUPTED."""
@@ -296,6 +317,7 @@ class Operations:
                 done, failure = None, _UNEXPECTED
             else:
                 break
+        self._drop_forgotten()
         if done is not None and done.then is not None:
             try:
                 await done.then()

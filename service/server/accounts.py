@@ -25,6 +25,7 @@ from prometheus_client import Gauge
 from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
+from service.identity.bulk import Bulk
 from service.identity.jobs import Jobs
 from service.identity.matching import Matcher
 from service.identity.operations import Operations
@@ -73,6 +74,7 @@ class Account:
     scans: Scans
     trainings: Trainings
     imports: Jobs
+    bulk: Bulk
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -173,6 +175,7 @@ class Accounts:
             Scans(index, operations, self._settings),
             Trainings(index, operations, self._settings),
             Jobs(index, self._settings),
+            Bulk(index, operations, registry, codec, self._settings),
         )
 
     async def recover(self) -> None:

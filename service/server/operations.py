@@ -26,6 +26,8 @@ _TOKEN = 8
 _TYPES: Final[dict[str, tuple[type[Message], type[Message]]]] = {
     "scan": (v1.ScanMetadata, v1.ScanSummary),
     "train": (v1.TrainMetadata, v1.TrainSummary),
+    "bulk-update": (v1.BulkMetadata, v1.BulkSummary),
+    "bulk-delete": (v1.BulkMetadata, v1.BulkSummary),
 }
 
 

@@ -34,6 +34,8 @@ CODES: dict[type[NamesakeError], grpc.StatusCode] = {
     errors.ImportDone: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ImportCancelled: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ImportTakenOver: grpc.StatusCode.ABORTED,
+    errors.CountMismatch: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NoLongerMatches: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.Interrupted: grpc.StatusCode.ABORTED,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,

@@ -24,6 +24,7 @@ from service.identity.registry import (
     Terms,
 )
 from service.server import wire
+from service.server.bulk import BulkMethods
 from service.server.edge import Context, caller, decode_with
 from service.server.exports import ExportMethods
 from service.server.jobs import (
@@ -62,7 +63,9 @@ class _Import:
     stream: Stream | None
 
 
-class TransferService(ImportJobs, ExportMethods, v1.TransferServiceServicer):  # type: ignore[misc]
+class TransferService(  # type: ignore[misc]  # exports yield bytes
+    ImportJobs, ExportMethods, BulkMethods, v1.TransferServiceServicer
+):
     """See transfer_service.proto."""
 
     def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:

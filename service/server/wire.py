@@ -49,6 +49,7 @@ _WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 _SPECIAL = frozenset(
     {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
 )
+_OF_MESSAGES = frozenset(f.name for f in _FIELDS if f.message_type is not None)
 _PLAIN = tuple(f.name for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
 _PLAIN_OF_CONTACT = ("title", "first_name", "middle_name", "last_name", "position")
 # Never stored; what else the server sets in a contact point, `seal` overwrites.
@@ -352,15 +353,13 @@ class Records:
             _apply_mask(stored, given, mask)
         else:
             _unite(stored, given, given_wins=how is Combine.OVERLAY)
-        check_whole(stored, self._settings)
-        check_shape(stored, self._settings)
-        sealed = _sealed(stored)
-        return sealed._replace(features=features([sealed.body])[0])
+        return resealed(stored, self._settings)
 
     def diff(self, old: bytes, new: bytes) -> bytes:
         """Return an encoded `Change` with only `fields`, `before` and `after`."""
         was, now = v1.Customer.FromString(old), v1.Customer.FromString(new)
-        fields = [f.name for f in _FIELDS if _substance(was, f.name) != _substance(now, f.name)]
+        given = {field.name for one in (was, now) for field, _ in one.ListFields()}
+        fields = [f.name for f in _FIELDS if f.name in given and _differ(was, now, f.name)]
         if not fields:
             return b""
         change = v1.Change()
@@ -433,6 +432,22 @@ def body_of(record: bytes) -> v1.Customer:
     customer = v1.Customer.FromString(record)
     _clear(customer, OUTPUT_ONLY)
     return customer
+
+
+def resealed(customer: v1.Customer, settings: Settings) -> Sealed:
+    """Encode a stored customer that was changed, without what only the writer sets.
+
+    Raises `InvalidArgument` where the result breaks a rule.
+    """
+    check_whole(customer, settings)
+    check_shape(customer, settings)
+    sealed = _sealed(customer)
+    return sealed._replace(features=features([sealed.body])[0])
+
+
+def copy_field(source: v1.Customer, target: v1.Customer, name: str) -> None:
+    """Give a top-level field the value that another customer has, none included."""
+    _apply_mask(target, source, (name,))
 
 
 def take_back(customer: v1.Customer, diff: bytes) -> None:
@@ -700,6 +715,12 @@ def _is_list(name: str) -> bool:
 
 def _is_message(name: str) -> bool:
     return v1.Customer.DESCRIPTOR.fields_by_name[name].message_type is not None
+
+
+def _differ(one: v1.Customer, other: v1.Customer, name: str) -> bool:
+    if name in _OF_MESSAGES:
+        return _substance(one, name) != _substance(other, name)
+    return bool(getattr(one, name) != getattr(other, name))
 
 
 def _substance(customer: v1.Customer, name: str) -> object:

@@ -16,9 +16,11 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
 from tests.conftest import Server
+from tests.server.bulk_work import by_filter, by_ids, clearing
 from tests.server.client import Client, opening, person, refusal
 
 MESSAGES = int(os.environ.get("NAMESAKE_TEST_HOSTILE_MESSAGES", "10000"))
@@ -316,6 +318,17 @@ def seeds() -> dict[str, list[bytes]]:
         "CountDuplicates": v1.CountDuplicatesRequest(ids=["seed", "x"]),
         "ImportCustomers": opening("job", tags=["t"], match_order=[1, 5]),
         "ExportCustomers": v1.ExportCustomersRequest(active_only=True),
+        # Of customers that there are not: what goes on behind a call must not change the others.
+        "UpdateCustomers": v1.UpdateCustomersRequest(
+            selection=by_ids("x", "y"), change=clearing("title", add_tags=["t"]), dry_run=True
+        ),
+        "DeleteCustomers": v1.DeleteCustomersRequest(
+            selection=by_ids("x", "y"), count=2, reason="who should have them"
+        ),
+        "CountCustomers": v1.CountCustomersRequest(
+            selection=by_filter(tags=["t"], updated_since=Timestamp(seconds=1), email_verdicts=[1])
+        ),
+        "ReadBulkResults": v1.ReadBulkResultsRequest(operation="operations/bulk-update-x"),
     }
     update = v1.UpdateCustomerRequest(customer=card)
     update.update_mask.paths.extend(["tags", "emails"])
