@@ -49,7 +49,7 @@ COMPILED = [
     "service/identity/lookup.py",
     "service/identity/matching.py",
     "service/identity/registry.py",
-    "service/index/_bulk.pyx",
+    "service/index/_intake.pyx",
     "service/index/_lmdb.pyx",
     "service/index/_runs.pyx",
     "service/index/layout.py",

@@ -1,7 +1,7 @@
 """Batches of an import: what is decided about their rows, and how far their job is then.
 
 The rows of a batch and the job's progress are one transaction. Rows that are surely new, whatever
-their order (`Bulk.stale`), are created together; each other row is decided as a save is.
+their order (`Intake.stale`), are created together; each other row is decided as a save is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.core.model import Card, Channel, Checked, Codec, Reason, Sealed, Ve
 from service.core.prepare import Judged
 from service.errors import NamesakeError, NotFound
 from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
-from service.index import Bulk, Decide, Decision, Index, PutRows, View, id_key
+from service.index import Decide, Decision, Index, Intake, PutRows, View, id_key
 
 if TYPE_CHECKING:
     from service.identity.registry import Saved, Terms
@@ -68,7 +68,7 @@ class BatchRun:
 
     def __init__(
         self,
-        bulk: Bulk,
+        intake: Intake,
         places: Sequence[int],
         others: Sequence[Other],
         broken: Sequence[tuple[int, NamesakeError]],
@@ -80,7 +80,7 @@ class BatchRun:
     ) -> None:
         """Take a batch: its ordinary rows, the others, and those that broke a rule before."""
         self._origin = origin
-        self._bulk = bulk
+        self._intake = intake
         self._places = places
         self._others = others
         self._broken = broken
@@ -101,7 +101,7 @@ class BatchRun:
 
     def __len__(self) -> int:
         """Return how many items this is for the bounds of the writer."""
-        return self._bulk.count + len(self._others) + len(self._broken) + 2
+        return self._intake.count + len(self._others) + len(self._broken) + 2
 
     def __iter__(self) -> Iterator[Decide[object]]:
         """Yield the decisions; each is taken before the next is asked for."""
@@ -135,7 +135,7 @@ class BatchRun:
     def decide_new(self, view: View) -> Decision[int]:
         """Create the rows that are surely new; note what is to be decided one by one."""
         try:
-            stale = view.stale(self._bulk, self._asked, self._by_id, self._keys)
+            stale = view.stale(self._intake, self._asked, self._by_id, self._keys)
         except Exception as error:
             self._fault = error
             raise
@@ -145,13 +145,13 @@ class BatchRun:
         ]
         self._left.sort(key=lambda left: left[0])
         self.failures = [failure_of(self._row(place), error) for place, error in self._broken]
-        created = self._bulk.count - len(stale)
+        created = self._intake.count - len(stale)
         self._tally[_CREATED] = created
-        put = PutRows(self._bulk, self._codec.times(view.now_us, view.now_us), self._terms.actor)
+        put = PutRows(self._intake, self._codec.times(view.now_us, view.now_us), self._terms.actor)
         return Decision(created, (put,) if created else ())
 
     def _decide_one(self, index: int, view: View) -> Decision[Saved]:
-        rows = self._bulk.rows
+        rows = self._intake.rows
         return self._decide(rows.batch.card(index), self._codec.sealed(rows, index), view)
 
     def decide_row(self, place: int, decide: Decide[Saved], view: View) -> Decision[Saved]:

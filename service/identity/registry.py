@@ -41,12 +41,12 @@ from service.identity.batches import (
 from service.identity.jobs import Job
 from service.identity.lookup import is_own, others, queries_of, rows_sharing
 from service.index import (
-    Bulk,
     ChangeKind,
     Decision,
     Delete,
     Found,
     Index,
+    Intake,
     Kind,
     Mutation,
     Put,
@@ -209,7 +209,7 @@ class Registry:
             default_region=terms.region,
             lookup=terms.lookup,
         )
-        bulk = await asyncio.to_thread(self._ready, rows, judged)
+        intake = await asyncio.to_thread(self._ready, rows, judged)
         broken = [(at, one) for at, one in incoming.others if isinstance(one, NamesakeError)]
         good = [(at, one) for at, one in incoming.others if not isinstance(one, NamesakeError)]
         cards = [card for _, card in good]
@@ -221,12 +221,14 @@ class Registry:
         kept = self._settings.import_failures_kept
         origin = Origin(job_id, incoming.number, stream, kept)
         decide = partial(self._decide_on, terms)
-        run = BatchRun(bulk, incoming.places, others, broken, decide, terms, self._codec, self._index, origin)
+        run = BatchRun(
+            intake, incoming.places, others, broken, decide, terms, self._codec, self._index, origin
+        )
         # Tasks start in the order in which they are made, and so are the batches decided.
         return asyncio.create_task(self._finish(run, terms, findings_of(judged, checked)))
 
-    def _ready(self, rows: Rows, judged: Judged) -> Bulk:
-        return Bulk(self._codec.prepare(rows, judged), self._index.hash_secret)
+    def _ready(self, rows: Rows, judged: Judged) -> Intake:
+        return Intake(self._codec.prepare(rows, judged), self._index.hash_secret)
 
     async def _finish(self, run: BatchRun, terms: Terms, findings: Findings) -> Batch:
         opened, *_, job = await self._index.submit(run, dry_run=terms.dry_run, bulk=True)

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from service.core.model import Held
 from service.index import layout
-from service.index._bulk import Bulk, id_key
+from service.index._intake import Intake, id_key
 from service.index.layout import (
     NORMAL,
     Change,
@@ -70,7 +70,6 @@ from service.settings import Settings
 __all__ = [
     "NORMAL",
     "Block",
-    "Bulk",
     "Change",
     "ChangeKind",
     "Decide",
@@ -85,6 +84,7 @@ __all__ = [
     "Found",
     "HistoryEntry",
     "Index",
+    "Intake",
     "Kind",
     "Mutation",
     "Progress",

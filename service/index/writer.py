@@ -34,7 +34,7 @@ from service.errors import (
     StorageFault,
 )
 from service.index import layout
-from service.index._bulk import Bulk, hashes_of
+from service.index._intake import Intake, hashes_of
 from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
 from service.index.layout import Buffer, ChangeKind, Entries, RunKind
 from service.index.runs import identity_entry
@@ -214,7 +214,7 @@ class PutRows:
     `times` are the encoded times of their records (`Codec.times`).
     """
 
-    bulk: Bulk
+    intake: Intake
     times: bytes
     actor: str = ""
 
@@ -259,14 +259,14 @@ class View(Reads):
         self.next_sequence = counters.next_sequence
         self.now_us = max(self.wall_us, counters.last_us + 1)
 
-    def stale(self, bulk: Bulk, asked: int, by_id: bool, others: Iterable[bytes]) -> list[int]:
+    def stale(self, intake: Intake, asked: int, by_id: bool, others: Iterable[bytes]) -> list[int]:
         """Return which rows of a batch may not be new; `others` are keys of its other rows.
 
-        See `Bulk.stale`; identities keys, and `id_key` of customers' ids.
+        See `Intake.stale`; identities keys, and `id_key` of customers' ids.
         """
         tables, secret = self._tables, self.hash_secret
         foreign = hashes_of(others, secret)
-        return bulk.stale(
+        return intake.stale(
             self._calls, tables.ids, tables.identities, self.held, asked, by_id, foreign
         )
 
@@ -621,8 +621,8 @@ class _GroupTransaction:
 
     def _put_rows(self, put: PutRows) -> None:
         self.flush()  # the changes of the group so far come before these
-        view, bulk = self._view, put.bulk
-        count, identities, blocks = bulk.create(
+        view, intake = self._view, put.intake
+        count, identities, blocks = intake.create(
             self._calls,
             self._tables,
             view.next_row,
@@ -630,7 +630,7 @@ class _GroupTransaction:
             view.now_us,
             put.actor.encode(),
             put.times,
-            os.urandom(ID_RANDOM_BYTES * bulk.count),
+            os.urandom(ID_RANDOM_BYTES * intake.count),
         )
         view.next_row += count
         view.next_sequence += count

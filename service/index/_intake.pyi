@@ -1,4 +1,4 @@
-"""Types of the compiled `_bulk`."""
+"""Types of the compiled `_intake`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, final
@@ -9,7 +9,7 @@ from service.core._wire import Prepared
 from service.index._lmdb import Calls
 
 @final
-class Bulk:
+class Intake:
     """The ordinary rows of a batch, with their keys hashed: made beside the writer, put by it."""
 
     rows: Prepared

@@ -100,7 +100,7 @@ cdef struct _Waiting:
 
 
 @cython.final
-cdef class Bulk:
+cdef class Intake:
     """The ordinary rows of a batch, with their keys hashed: made beside the writer, put by it."""
 
     cdef readonly Prepared rows
