@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.errors import InvalidArgument
-from service.transfer.files import DELIMITERS, CsvReader, Source
+from service.transfer.files import DELIMITERS, CsvReader, Source, delimiter_line
 
 SAMPLE_LINES = 200  # that are taken apart with each delimiter
 MIXED_COST = 3  # of a sign or a strange letter within a word, in letters that are as they should be
@@ -153,8 +153,10 @@ def _begin(source: Source, encoding: str) -> list[str]:
 
 def _found(lines: list[str], delimiter: str, quote: str) -> tuple[str, str]:
     """Return the delimiter and the quotation mark of a text, "" where nothing says."""
-    if not lines or lines[0].lower().lstrip('"').startswith("sep="):
-        return "", quote or _quote(lines[1:], lines[0].strip().strip('"')[4:5])
+    if not lines:
+        return "", quote
+    if named := delimiter_line(lines[0]):  # it goes before all that the rows say
+        return "", quote or _quote(lines[1:], delimiter or named)
     marks = [quote] if quote else ['"', "'"]
     delimiters = [delimiter] if delimiter else list(DELIMITERS)
     fits = {one: max(_fit(lines, one, mark) for mark in marks) for one in delimiters}

@@ -187,9 +187,9 @@ class CsvReader:
         self, lines: Iterator[str], *, delimiter: str | None = None, quote: str = '"'
     ) -> None:
         first, self._taken = next(lines, ""), 0
-        if named := _SEP.fullmatch(first):
+        if named := delimiter_line(first):
             first, self._taken = next(lines, ""), 1
-            delimiter = delimiter or named[1]
+            delimiter = delimiter or named
         if not first.strip():
             raise InvalidArgument("The file has no header line")
         self.delimiter = _delimiter(delimiter or sniff(first))
@@ -296,6 +296,12 @@ def _quote(text: str, delimiter: str) -> str:
     if len(text) != 1 or text in "\r\n" or text == delimiter:
         raise InvalidArgument("is one character, not the delimiter", field="--quote")
     return text
+
+
+def delimiter_line(line: str) -> str:
+    """Return the delimiter that a line "sep=;" names, "" if it is another line."""
+    named = _SEP.fullmatch(line)
+    return named[1] if named else ""
 
 
 def sniff(header: str) -> str:

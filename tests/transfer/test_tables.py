@@ -137,7 +137,7 @@ def test_what_was_quoted_is_read_back(
 
 def test_arrow_reads_plain_and_quoted_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow reading is for what is odd; a file as spreadsheets write it is not."""
-    monkeypatch.delattr(tables, "_by_rows")
+    monkeypatch.delattr(tables._Csv, "_by_rows")
     text = 'id,name\r\n1,Ann\r\n\r\n2,"Lee, ""Bo"""\r\n3,""\r\n4,"two\r\nlines"\r\n'
     assert _rows(_csv(tmp_path, text)) == [
         ("1", "Ann"), ("2", 'Lee, "Bo"'), ("3", ""), ("4", "two\r\nlines"),
@@ -172,7 +172,7 @@ def test_blocks_follow_each_other(tmp_path: Path, small_blocks: None) -> None:
 def test_another_encoding_is_read_when_it_is_named(tmp_path: Path, encoding: str) -> None:
     path = _csv(tmp_path, "фамилия\nИванов\n", encoding)
     assert _rows(path, encoding=encoding) == [("Иванов",)]
-    assert "near line" in _refusal(path)
+    assert "near line" in _refusal(path, encoding="utf-8")
 
 
 def test_another_delimiter_is_taken_when_it_is_named(tmp_path: Path) -> None:
