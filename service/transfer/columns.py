@@ -419,16 +419,22 @@ def _cell(row: Row, field: str) -> str:
     if field in _REACHES:
         channel, _ = _REACHES[field]
         reaches = row.emails if channel == "email" else row.phones
-        values = (r.value for r in reaches if _reach_field(channel, r) == field)
-        return words.listed(values, words.addresses if channel == "email" else words.numbers)
+        return joined(field, (r.value for r in reaches if _reach_field(channel, r) == field))
     if field.startswith("identity:"):
         return _identities(row).get(field, "")
     if field.startswith("custom:"):
         return next((_text(c.value) for c in row.custom if _custom_field(c) == field), "")
-    if field == "street":
-        return "\n".join(row.street)
     value = getattr(row, field)
-    return words.listed(value, words.parts) if isinstance(value, tuple) else _text(value)
+    return joined(field, value) if isinstance(value, tuple) else _text(value)
+
+
+def joined(field: str, values: Iterable[str]) -> str:
+    """Write what a field has several of as one cell, so that `Columns.row` reads them back."""
+    if field == "street":
+        return "\n".join(values)
+    channel = _REACHES.get(field, ("", ""))[0]
+    split = {"email": words.addresses, "phone": words.numbers}.get(channel, words.parts)
+    return words.listed(values, split)
 
 
 def _text(value: object) -> str:

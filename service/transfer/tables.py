@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import StringIO
 from itertools import chain, islice
 from pathlib import Path
@@ -30,6 +31,7 @@ import pyarrow.parquet as pq
 
 from service.core._text import Texts
 from service.errors import InvalidArgument
+from service.transfer import columns as columns_of
 from service.transfer import dialects, files, words
 from service.transfer.dialects import Dialect
 from service.transfer.files import STANDARD_STREAM, Source, rows_of
@@ -44,6 +46,8 @@ BUFFER_BYTES = 1 << 20  # else Arrow holds a whole row group of each column
 Kind = Literal["csv", "jsonl", "xlsx", "parquet"]
 Array = Any  # pyarrow.StringArray without nulls; pyarrow has no types
 _Arrays = tuple[list[Array], dict[int, str]]  # of some columns, and faults by place in the block
+
+_HEADERS_CACHED = 1 << 10
 
 _ENDINGS: dict[str, Kind] = {
     ".jsonl": "jsonl",
@@ -120,10 +124,10 @@ class Table(ABC):
         with _named(self.path):
             for arrays, faults in self._arrays(columns):
                 if count := len(arrays[0]):
-                    columns_of = dict(zip(columns, arrays, strict=True))
+                    found = dict(zip(columns, arrays, strict=True))
                     position = self._position(first + count - 1)
                     numbered = {first + place: fault for place, fault in faults.items()}
-                    yield Block(first, count, position, columns_of, numbered)
+                    yield Block(first, count, position, found, numbered)
                     first += count
 
     def preview(self, rows: int = PREVIEW_ROWS) -> Preview:
@@ -422,13 +426,18 @@ def _of_json(value: object, line: int, key: str) -> str:
         case bool():
             return "true" if value else "false"
         case list():
-            return _listed(_of_json(part, line, key) for part in value)
+            return _listed(key, (_of_json(part, line, key) for part in value))
         case _:
             raise InvalidArgument(f"Line {line}: {key!r} is an object, which has no text")
 
 
-def _listed(values: Iterable[str]) -> str:
-    return words.listed((value for value in values if value), words.parts)
+def _listed(header: str, values: Iterable[str]) -> str:
+    return columns_of.joined(_field(header), (value for value in values if value))
+
+
+@lru_cache(_HEADERS_CACHED)
+def _field(header: str) -> str:
+    return columns_of.recognise(header)
 
 
 class _Xlsx(Table):
@@ -531,20 +540,24 @@ def _checked(column: Any, name: str) -> Array:
     """Return a column of a Parquet file as texts; the file may lie about its UTF-8."""
     try:
         column.validate(full=True)
-        return _as_texts(column)
+        return as_texts(column, name)
     except pa.ArrowException:
         raise InvalidArgument(
             f"Column {name!r} ({column.type}) has cells that are no text"
         ) from None
 
 
-def _as_texts(column: Any) -> Array:
-    """Return any array that is no structure as texts; `ArrowException` where it has none."""
+def as_texts(column: Any, name: str = "") -> Array:
+    """Return any array that is no structure as texts; `ArrowException` where it has none.
+
+    What is not there, and a number that is none, is "". A list is written as a column of this
+    `name` is read.
+    """
     types, of = pa.types, column.type
     if types.is_dictionary(of):
-        return _as_texts(column.dictionary_decode())
+        return as_texts(column.dictionary_decode())
     if types.is_list(of) or types.is_large_list(of) or types.is_fixed_size_list(of):
-        return _lists_as_texts(column)
+        return _lists_as_texts(column, name)
     if types.is_timestamp(of) and of.tz:
         column = pc.local_timestamp(column)  # midnight is there, where the date was written
     texts = column.cast(pa.string())
@@ -553,10 +566,10 @@ def _as_texts(column: Any) -> Array:
     return texts.fill_null("")
 
 
-def _lists_as_texts(column: Any) -> Array:
-    values = iter(_as_texts(column.flatten()).to_pylist())
+def _lists_as_texts(column: Any, name: str) -> Array:
+    values = iter(as_texts(column.flatten()).to_pylist())
     counts = pc.list_value_length(column).fill_null(0).to_pylist()
-    return _strings([_listed(islice(values, count)) for count in counts])
+    return _strings([_listed(name, islice(values, count)) for count in counts])
 
 
 def _each_distinct(texts: Any, change: Callable[[str], str]) -> Any:

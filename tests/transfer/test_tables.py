@@ -103,7 +103,7 @@ def _by_csv_reader(text: str, size: int) -> list[tuple[str, ...]] | str:
 
 def _by_table(path: Path) -> list[tuple[str, ...]] | str:
     try:
-        return _rows(path)
+        return _rows(path, encoding="utf-8")  # with zeros it may look like UTF-16
     except InvalidArgument:
         return "refused"
 
