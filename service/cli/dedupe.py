@@ -29,7 +29,9 @@ LINKED_HEADER = (*HEADER, "file")
 
 
 def dedupe(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CSV, JSONL, XLSX or Parquet.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CSV, JSONL, XLSX or Parquet.")
+    ],
     output: Annotated[str, typer.Option("--output", help="CSV to write; - for stdout.")],
     other: Annotated[
         str,

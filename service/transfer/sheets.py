@@ -21,6 +21,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Literal, NamedTuple
@@ -101,15 +102,32 @@ class Sheet:
     def rows(self) -> Iterator[Row]:
         """Yield the rows that are not empty."""
         with _sound():
-            rows = self._held() if self._is_ordinary() else self._streamed()
+            rows = self._held_first() if self._is_ordinary() else self._streamed()
             for row in rows:
                 if any(row.cells):
                     yield row
 
+    def _held_first(self) -> Iterator[Row]:
+        """Yield the rows by calamine, and from one on that it fails at by ourselves."""
+        done = 0
+        try:
+            for row in self._held():
+                yield row
+                done = row.number
+        except BaseException as error:
+            # A phone of twelve digits in a cell that shows dates is too late a date for it.
+            if type(error).__name__ not in ("PanicException", "OverflowError"):
+                raise
+        else:
+            return
+        for row in self._streamed():
+            if row.number > done:
+                yield row
+
     def _is_ordinary(self) -> bool:
         """Say whether calamine may hold the sheet, by what the archive really has."""
         parts = [self._archive.getinfo(name) for name in self._book.parts(self.name)]
-        if sum(part.file_size for part in parts) > HELD_BYTES:
+        if not self._book.is_usual or sum(part.file_size for part in parts) > HELD_BYTES:
             return False
         for part in parts:
             if part is not self._part:
@@ -143,7 +161,7 @@ def _sound() -> Iterator[None]:
         yield
     except (
         zipfile.BadZipFile, zlib.error, expat.ExpatError, CalamineError, KeyError, ValueError,
-        EOFError, OverflowError, NotImplementedError, RuntimeError, UnicodeError,
+        StopIteration, EOFError, OverflowError, NotImplementedError, RuntimeError, UnicodeError,
     ):  # fmt: skip
         raise InvalidArgument(f"{_DAMAGED}; or it has a password") from None
 
@@ -274,13 +292,16 @@ class _Book(NamedTuple):
     strings: str  # "" if there are none
     styles: str
     since_1904: bool
+    is_usual: bool  # calamine knows just the usual names of the parts
     others: tuple[str, ...]
 
     @classmethod
     def of(cls, archive: zipfile.ZipFile) -> _Book:
-        roots = _relations(archive, "")
+        # Of what is named some may be missing, or spelt with other capitals.
+        there = {name.lower(): name for name in archive.namelist()}
+        roots = _relations(archive, "", there)
         book = next(path for kind, path in roots.values() if kind == "officeDocument")
-        relations = _relations(archive, book)
+        relations = _relations(archive, book, there)
         sheets: dict[str, str] = {}
         since_1904 = False
         for tag, attributes in _elements(archive, book):
@@ -291,11 +312,13 @@ class _Book(NamedTuple):
                     sheets[attributes["name"]] = path
             elif tag == "workbookPr":
                 since_1904 = attributes.get("date1904", "") in ("1", "true")
-        there = set(archive.namelist())  # of what is named some may be missing
-        by_kind = {kind: path for kind, path in relations.values() if path in there}
+        by_kind = dict(relations.values())
         strings, styles = by_kind.get("sharedStrings", ""), by_kind.get("styles", "")
+        is_usual = (book, strings, styles) == (
+            "xl/workbook.xml", there.get("xl/sharedstrings.xml", ""), there.get("xl/styles.xml", "")
+        )  # fmt: skip
         others = (book, _relations_of(book), _relations_of(""))
-        return cls(sheets, strings, styles, since_1904, others)
+        return cls(sheets, strings, styles, since_1904, is_usual, others)
 
     def parts(self, sheet: str) -> tuple[str, ...]:
         """Return what calamine reads of the archive for a sheet."""
@@ -307,17 +330,18 @@ def _relations_of(part: str) -> str:
     return posixpath.join(folder, "_rels", f"{name}.rels")
 
 
-def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
+def _relations(
+    archive: zipfile.ZipFile, part: str, there: dict[str, str]
+) -> dict[str, tuple[str, str]]:
     """Return by id the kind of each part that `part` names, and where it is."""
     folder = posixpath.dirname(part)
-    return {
-        of["Id"]: (
-            posixpath.basename(of["Type"]),
-            posixpath.normpath(posixpath.join("/", folder, of["Target"])).lstrip("/"),
-        )
-        for tag, of in _elements(archive, _relations_of(part))
-        if tag == "Relationship" and of.get("TargetMode") != "External"
-    }
+    found: dict[str, tuple[str, str]] = {}
+    for tag, of in _elements(archive, _relations_of(part)):
+        if tag == "Relationship" and of.get("TargetMode") != "External":
+            target = posixpath.normpath(posixpath.join("/", folder, of["Target"])).lstrip("/")
+            if target.lower() in there:
+                found[of["Id"]] = (posixpath.basename(of["Type"]), there[target.lower()])
+    return found
 
 
 def _styles(archive: zipfile.ZipFile, part: str) -> list[Kind]:
@@ -503,7 +527,7 @@ class _CellParser:
         self._number = 0
         self._cells: list[str] = []
         self._place = -1
-        self._type = "n"
+        self._type = ""
         self._style = 0
         self._value = ""
         self._runs: list[str] = []
@@ -545,7 +569,7 @@ class _CellParser:
             self._place = _column(reference.rstrip("0123456789"))
         else:
             self._place += 1
-        self._type = attributes.get("t", "n")
+        self._type = attributes.get("t", "")
         self._style = int(attributes.get("s", "0"))
         self._value = ""
         if self._runs:
@@ -581,7 +605,7 @@ class _CellParser:
             return ""
         if kind == "s":
             return self._string(int(value))
-        if kind == "n":
+        if kind in ("", "n"):
             return self._numeric(value)
         if kind == "b" and value in ("0", "1", "false", "true"):
             return "true" if value in ("1", "true") else "false"
@@ -593,7 +617,11 @@ class _CellParser:
         try:
             number = float(value)
         except ValueError:
+            if self._type:
+                raise
             return value
+        if not isfinite(number):
+            return ""
         kind = self._styles[self._style] if self._style < len(self._styles) else "number"
         if kind == "number":
             return _number(number)
