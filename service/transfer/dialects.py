@@ -20,7 +20,7 @@ from service.transfer.files import DELIMITERS, CsvReader, Source, delimiter_line
 
 SAMPLE_LINES = 200  # that are taken apart with each delimiter
 MIXED_COST = 3  # of a sign or a strange letter within a word, in letters that are as they should be
-ZEROS_SHARE = 0.3  # of the bytes at one place in two or four: ASCII in UTF-16 or UTF-32
+ZEROS_SHARE = 0.05  # of the bytes at one place in two or four: delimiters and line ends are ASCII
 
 _MARKS = (  # the longer first: UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF32_LE, "utf-32"),

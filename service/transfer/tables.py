@@ -251,15 +251,15 @@ class _Csv(_Lines):
             yield self._by_arrow(text, columns) or self._by_rows(text, columns, before)
 
     def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
-        columns, kept = range(len(self.header)), []
+        columns, kept, found = range(len(self.header)), list[files.Block](), list[tuple[str, ...]]()
         for block in self._blocks:
             kept.append(block)
             arrays, _ = self._by_rows(block.text, columns, block.before)
-            rows -= len(arrays[0])
-            yield from zip(*(array.to_pylist() for array in arrays), strict=True)
-            if rows <= 0:
+            found += zip(*(array.to_pylist() for array in arrays), strict=True)
+            if len(found) >= rows:
                 break
         self._blocks = chain(kept, self._blocks)
+        return iter(found)
 
     def _by_arrow(self, text: str, columns: Sequence[int]) -> _Arrays | None:
         delimiter, quote = self._reader.delimiter, self._reader.quote
