@@ -102,7 +102,7 @@ class Sheet:
     def rows(self) -> Iterator[Row]:
         """Yield the rows that are not empty."""
         with _sound():
-            rows = self._held_first() if self._is_ordinary() else self._streamed()
+            rows = self._held_first() if self._is_ordinary() else self.pieces()
             for row in rows:
                 if any(row.cells):
                     yield row
@@ -120,7 +120,7 @@ class Sheet:
                 raise
         else:
             return
-        for row in self._streamed():
+        for row in self.pieces():
             if row.number > done:
                 yield row
 
@@ -144,7 +144,8 @@ class Sheet:
                 self.share = number / height
                 yield Row(number, before + [text_of(cell) for cell in cells])
 
-    def _streamed(self) -> Iterator[Row]:
+    def pieces(self) -> Iterator[Row]:
+        """Yield the rows, empty ones too, piece by piece; `rows` chooses how it reads."""
         styles = _styles(self._archive, self._book.styles)
         with _Strings.of(self._archive, self._book.strings) as strings:
             parser = _CellParser(styles, strings.get, since_1904=self._book.since_1904)

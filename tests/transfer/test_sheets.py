@@ -103,7 +103,7 @@ def _by(path: Path, reader: str, name: str = "") -> list[Row]:
 def _cells(path: Path) -> list[str]:
     """Return the only row, on which both readers agree."""
     (row,) = _by(path, "_held")
-    assert [row] == _by(path, "_streamed")
+    assert [row] == _by(path, "pieces")
     return row.cells
 
 
@@ -193,7 +193,7 @@ def test_both_readers_say_the_same_of_any_cell(
     path = tmp_path_factory.getbasetemp() / "any.xlsx"
     records = [dict(zip("abc", row, strict=True)) for row in rows]
     xlsx.write_worksheet(records, str(path), dedupe_strings=dedupe)
-    assert _by(path, "_held_first") == _by(path, "_streamed")
+    assert _by(path, "_held_first") == _by(path, "pieces")
 
 
 def test_a_phone_in_a_cell_that_shows_dates_is_a_phone(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_table_may_begin_anywhere(tmp_path: Path) -> None:
         '<row r="9"><c r="E9" t="str"><v>Ann</v></c></row><row r="10"/>'
     )
     path = _file(tmp_path, _parts(rows))
-    assert _by(path, "_held") == _by(path, "_streamed")
+    assert _by(path, "_held") == _by(path, "pieces")
     with open_table(str(path)) as table:
         assert table.header == ("id", "", "name")
         (block,) = table.blocks([0, 1, 2])
@@ -256,7 +256,7 @@ def test_elements_may_have_a_prefix(tmp_path: Path) -> None:
 def _reader_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return which reader is taken."""
     taken: list[str] = []
-    for reader in ("_held", "_streamed"):
+    for reader in ("_held", "pieces"):
 
         def noted(_: Sheet, name: str = reader) -> Iterator[Row]:
             taken.append(name)
@@ -281,12 +281,12 @@ def test_ordinary_sheets_are_held_and_others_are_not(
     """Of two cells at the corners calamine would make seventeen thousand million."""
     near, far = _parts(_placed("A1", "Z99")), _parts(_placed("A1", "XFD1048576"))
     assert _reader_of(_file(tmp_path, near), monkeypatch) == "_held"
-    assert _reader_of(_file(tmp_path, far), monkeypatch) == "_streamed"
+    assert _reader_of(_file(tmp_path, far), monkeypatch) == "pieces"
     assert [len(row.cells) for row in _by(_file(tmp_path, far), "rows")] == [1, 1 << 14]
     nowhere = _parts(_row(_typed("n", "1")))
-    assert _reader_of(_file(tmp_path, nowhere), monkeypatch) == "_streamed"
+    assert _reader_of(_file(tmp_path, nowhere), monkeypatch) == "pieces"
     monkeypatch.setattr(sheets, "HELD_BYTES", 1_000)
-    assert _reader_of(_file(tmp_path, near), monkeypatch) == "_streamed"
+    assert _reader_of(_file(tmp_path, near), monkeypatch) == "pieces"
 
 
 def _many(path: Path, rows: int) -> None:
@@ -304,7 +304,7 @@ def test_the_streaming_reader_does_not_hold_the_sheet(tmp_path: Path) -> None:
         _many(tmp_path / "many.xlsx", rows)
         sheet = Sheet(str(tmp_path / "many.xlsx"))
         tracemalloc.start()
-        assert sum(1 for _ in sheet._streamed()) == rows + 1
+        assert sum(1 for _ in sheet.pieces()) == rows + 1
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         sheet.close()
@@ -318,7 +318,7 @@ def test_shared_texts_are_not_held_either(tmp_path: Path, monkeypatch: pytest.Mo
     rows = "".join(_row(_typed("s", str(count - 1 - n))) for n in range(count))
     sheet = Sheet(str(_file(tmp_path, _parts(rows, strings))))
     tracemalloc.start()
-    found = [int(row.cells[0][200:]) for row in sheet._streamed()]
+    found = [int(row.cells[0][200:]) for row in sheet.pieces()]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     sheet.close()
