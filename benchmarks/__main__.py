@@ -27,7 +27,8 @@ from benchmarks.processes import Others
 from benchmarks.report import Report
 
 NAMES = (
-    "rpc", "transfer", "files", "phones", "emails", "names", "comparators", "lists", "scoring", "matching",
+    "rpc", "transfer", "files", "phones", "emails", "names", "comparators", "lists", "scoring",
+    "matching",
 )  # fmt: skip
 
 

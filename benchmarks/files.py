@@ -174,7 +174,7 @@ _WRITERS: dict[str, Callable[[Path, Any], None]] = {
     "csv": lambda path, table: _nothing(pa_csv.write_csv(table, path)),
     "jsonl": _write_json,
     "parquet": lambda path, table: _nothing(pq.write_table(table, path, compression="zstd")),
-    "xlsx": lambda path, table: _nothing(xlsx.write_worksheet(table, str(path))),
+    "xlsx": lambda path, table: xlsx.write_worksheet(table, str(path)),
 }
 _READERS: dict[str, Callable[[Path], None]] = {
     "csv": lambda path: _nothing(pa_csv.read_csv(path)),

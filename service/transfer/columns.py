@@ -428,10 +428,15 @@ def _cell(row: Row, field: str) -> str:
     return joined(field, value) if isinstance(value, tuple) else _text(value)
 
 
+def separator(field: str) -> str:
+    """Return what stands between the values of a field in one cell."""
+    return "\n" if field == "street" else "; "
+
+
 def joined(field: str, values: Iterable[str]) -> str:
     """Write what a field has several of as one cell, so that `Columns.row` reads them back."""
     if field == "street":
-        return "\n".join(values)
+        return separator(field).join(values)
     channel = _REACHES.get(field, ("", ""))[0]
     split = {"email": words.addresses, "phone": words.numbers}.get(channel, words.parts)
     return words.listed(values, split)

@@ -26,9 +26,16 @@ import pyarrow.parquet as pq
 import rustpy_xlsxwriter as xlsx
 
 from service.errors import InvalidArgument
-from service.transfer import columns
 from service.transfer.files import CsvWriter, whole
-from service.transfer.tables import Array, Kind, as_texts, kind_of
+from service.transfer.tables import (
+    Array,
+    Kind,
+    as_texts,
+    contains,
+    content_of,
+    kind_of,
+    lists_of,
+)
 
 BATCH_ROWS = 50_000  # a group of a Parquet file; a dozen columns take some 10 MB
 BATCH_BYTES = 32 << 20
@@ -40,7 +47,6 @@ SHEET = "Customers"
 # A sheet keeps what a double does, and dates since a day that did not exist (29 February 1900).
 _EXACT = 1 << 53
 _FIRST_DATE = date(1900, 3, 1)
-_BREAKS = b';,"\r\n'  # of what `words` splits a cell at
 _CONTROLS = bytes(range(32))
 
 _Batch = Any  # pyarrow.RecordBatch; pyarrow has no types
@@ -152,43 +158,6 @@ def _is_known(of: Any) -> bool:
     return any(is_type(of) for is_type in known)
 
 
-def _cells(column: Any, name: str) -> Array:
-    """Return a column as the texts of cells."""
-    return _listed(column, name) if pa.types.is_list(column.type) else as_texts(column)
-
-
-def _listed(column: Any, name: str) -> Array:
-    """Return lists as one text each, which `columns` takes apart again."""
-    values = column.flatten()
-    if _has(values, _BREAKS) or not pc.all(_is_bare(values), min_count=0).as_py():
-        rows = column.to_pylist()
-        return pa.array([columns.joined(name, filter(None, row or ())) for row in rows])
-    separator = "\n" if name == "street" else "; "
-    return pc.binary_join(column, separator).fill_null("")
-
-
-def _is_bare(values: Any) -> Any:
-    """Say of each text whether nothing is to be taken from it."""
-    bare = pc.and_(pc.not_equal(values, ""), pc.equal(values, pc.utf8_trim_whitespace(values)))
-    return bare.fill_null(False)
-
-
-def _has(texts: Any, characters: bytes) -> bool:
-    """Say whether any of some ASCII characters is in a column."""
-    content = _content(texts)
-    return len(content.translate(None, characters)) < len(content)
-
-
-def _content(texts: Any) -> bytes:
-    """Return all the texts of an array, one after another."""
-    _, offsets, content = texts.buffers()
-    if content is None or not len(texts):
-        return b""
-    at = memoryview(offsets).cast("i")
-    begin, end = at[texts.offset], at[texts.offset + len(texts)]
-    return memoryview(content)[begin:end].tobytes()
-
-
 class _Csv(Writer):
     def __init__(self, stream: BinaryIO, schema: _Schema, delimiter: str) -> None:
         super().__init__(stream, schema)
@@ -198,19 +167,19 @@ class _Csv(Writer):
 
     def _put(self, batch: _Batch) -> None:
         cells = [
-            self._quoted(_cells(column, name))
+            self._quoted(as_texts(column, name))
             for name, column in zip(self._schema.names, batch.columns, strict=True)
         ]
         lines = pc.binary_join_element_wise(*cells, self._delimiter)
         if len(cells) == 1:  # an empty line would be no row
             lines = pc.if_else(pc.equal(lines, ""), '""', lines)
-        self._stream.write(_content(pc.binary_join_element_wise(lines, "", "\n")))
+        self._stream.write(content_of(pc.binary_join_element_wise(lines, "", "\n")))
 
     def _quoted(self, texts: Array) -> Array:
         """Put quotation marks around the texts that need them."""
         special = f'{self._delimiter}"\r\n'
         is_rare = not self._delimiter.isascii()
-        if not is_rare and not _has(texts, special.encode()):
+        if not is_rare and not contains(texts, special.encode()):
             return texts
         needed = pc.match_substring(texts, special[0])
         for character in special[1:]:
@@ -236,7 +205,7 @@ class _Jsonl(Writer):
         ]
         lines = pc.binary_join_element_wise(*members, "")
         lines = pc.utf8_slice_codeunits(lines, 1)  # without the first comma
-        self._stream.write(_content(pc.binary_join_element_wise("{", lines, "}\n", "")))
+        self._stream.write(content_of(pc.binary_join_element_wise("{", lines, "}\n", "")))
 
 
 def _json(members: dict[str, object]) -> bytes:
@@ -257,30 +226,19 @@ def _plain(value: object) -> object:
 def _members(column: Any, name: str) -> Array:
     """Return of each row `,"name":value`, or "" where the value is empty."""
     key = f",{json.dumps(name, ensure_ascii=False)}:"
-    types = pa.types
-    if types.is_list(column.type):
-        escaped = _escaped(column.flatten().fill_null(""))
-        lists = pa.ListArray.from_arrays(_offsets(column), escaped)
-        if _has_empty(escaped):
-            lists = pa.array([[part for part in row if part] for row in lists.to_pylist()])
-        texts = pc.binary_join(lists.cast(pa.list_(pa.string())), '","')
+    types, of = pa.types, column.type
+    if types.is_list(of):
+        counts = pc.list_value_length(column).fill_null(0)
+        lists = lists_of(_escaped(column.flatten().fill_null("")), counts)
+        if pc.any(pc.equal(lists.values, ""), min_count=0).as_py():
+            lists = pa.array([[part for part in row if part] for row in lists.to_pylist()], of)
+        texts = pc.binary_join(lists, '","')
         return _wrapped(texts, f'{key}["', '"]')
     texts = as_texts(column)
-    if types.is_string(column.type):
+    if types.is_string(of):
         texts = _escaped(texts)
-    mark = '"' if types.is_string(column.type) or types.is_date(column.type) else ""
+    mark = '"' if types.is_string(of) or types.is_date(of) else ""
     return _wrapped(texts, key + mark, mark)
-
-
-def _offsets(column: Any) -> Any:
-    """Return where lists begin in what `flatten` gives, which is nothing of those not given."""
-    lengths = pc.list_value_length(column).fill_null(0)
-    ends = pc.cumulative_sum(lengths).cast(pa.int32())
-    return pa.concat_arrays([pa.array([0], pa.int32()), ends])
-
-
-def _has_empty(texts: Any) -> bool:
-    return bool(pc.any(pc.equal(texts, ""), min_count=0).as_py())
 
 
 def _wrapped(texts: Any, before: str, after: str) -> Array:
@@ -290,7 +248,7 @@ def _wrapped(texts: Any, before: str, after: str) -> Array:
 
 def _escaped(texts: Any) -> Any:
     """Return texts as they stand within the quotation marks of JSON."""
-    if not _has(texts, b'"\\' + _CONTROLS):
+    if not contains(texts, b'"\\' + _CONTROLS):
         return texts
     return pa.array(
         [json.dumps(text, ensure_ascii=False)[1:-1] for text in texts.to_pylist()], pa.string()
@@ -339,7 +297,7 @@ class _Xlsx(Writer):
         cells = []
         for name, column in zip(self._schema.names, batch.columns, strict=True):
             if pa.types.is_list(column.type):
-                column = _listed(column, name)
+                column = as_texts(column, name)
             if pa.types.is_string(column.type):
                 self._refuse_long(column, name)
             elif name not in self._odd and not _fits(column):
