@@ -111,6 +111,7 @@ FIELDS = tuple(dict.fromkeys((*_HEADERS, *_REACHES)))
 # A customer's second identity of a type has a column of its own: identity:loyalty:02.
 _IDENTITY = re.compile(r"identity:([a-z][a-z0-9_.-]{0,62})(?::\d{1,3})?")
 _CUSTOM = re.compile(r"custom:([a-z][a-z0-9_]{0,62})(?::(text|integer|number|flag|date))?")
+_BARE = re.compile(r'[^\s;,"](?:[^;,"\r\n]*[^\s;,"])?')  # needs no quotation marks in a list
 _COUNTED = re.compile(r"_?\d{1,2}$")
 
 _Values = dict[str, Any]  # fields of a `Row` in the making
@@ -435,7 +436,8 @@ def separator(field: str) -> str:
 
 def joined(field: str, values: Iterable[str]) -> str:
     """Write what a field has several of as one cell, so that `Columns.row` reads them back."""
-    if field == "street":
+    values = list(values)
+    if field == "street" or all(map(_BARE.fullmatch, values)):
         return separator(field).join(values)
     channel = _REACHES.get(field, ("", ""))[0]
     split = {"email": words.addresses, "phone": words.numbers}.get(channel, words.parts)

@@ -48,7 +48,9 @@ Array = Any  # pyarrow.StringArray without nulls; pyarrow has no types
 _Arrays = tuple[list[Array], dict[int, str]]  # of some columns, and faults by place in the block
 
 _HEADERS_CACHED = 1 << 10
-_BREAKS = b';,"\r\n'  # where `words` splits a cell
+_BREAKS = (
+    b';,"\r\n\x1c\x1d\x1e\x1f'  # where `words` splits a cell, and blanks that Arrow has none of
+)
 
 _ENDINGS: dict[str, Kind] = {
     ".jsonl": "jsonl",

@@ -90,7 +90,8 @@ def _texts(rows: Sequence[_Row], schema: Any = SCHEMA) -> list[tuple[str, ...]]:
 
 # Of texts that a sheet can have: U+FFFE and U+FFFF are no characters.
 _TEXT = st.text(
-    st.sampled_from("ab1+ ,;|\"'\n\r\t_x00A=é😀\0\x1f\\") | st.characters(codec="utf-8"), max_size=9
+    st.sampled_from("ab1+ ,;|\"'\n\r\t_x00A=é😀\0\x1f\x85\u2028\\") | st.characters(codec="utf-8"),
+    max_size=9,
 ).filter(lambda text: not set(text) & {"\ufffe", "\uffff"})
 _LINE = _TEXT.map(lambda text: " ".join(text.split()))
 _ROWS = st.lists(
