@@ -145,7 +145,7 @@ def _begin(source: Source, encoding: str) -> list[str]:
     """Return the first lines that are whole."""
     try:
         text = codecs.getincrementaldecoder(encoding)("replace").decode(source.sample())
-    except LookupError:
+    except (LookupError, UnicodeError):
         return []  # it is refused where the file is read
     lines = text.removeprefix("\ufeff").splitlines()
     return [line for line in (lines[:-1] or lines)[:SAMPLE_LINES] if line.strip()]

@@ -100,6 +100,16 @@ def test_an_encoding_that_nobody_can_tell_is_asked_for(tmp_path: Path) -> None:
     assert _read(path, encoding="cp932")[1][1] == ("山田", "太郎")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "reason"), [("utf-16", "BOM"), ("ascii", "near line 1"), ("cp9999", "no encoding")]
+)
+def test_an_encoding_that_is_named_wrongly_is_told(
+    tmp_path: Path, encoding: str, reason: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=reason):
+        _read(_file(tmp_path, "id,naïve\n".encode()), encoding=encoding)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_the_delimiter_is_found(tmp_path: Path, delimiter: str, end: str) -> None:
