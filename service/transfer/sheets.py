@@ -45,6 +45,7 @@ _DAMAGED = "The XLSX file is damaged, or of an unknown kind"
 _DAY_MS = 86_400_000
 _DAY_0 = datetime.datetime(1899, 12, 30)
 _LAST_DAY = 2_958_465  # 9999-12-31
+_NO_DAY = -96_439_000  # calamine's calendar begins thereabouts
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ESCAPED = re.compile("_x(00[0-9A-Fa-f]{2})_")  # how a control character is written
 _LONGEST_CACHED = 256
@@ -257,8 +258,10 @@ def _of_serial(serial: float, kind: Kind, *, since_1904: bool) -> str:
     """Return a number that is shown as a date or time: days since the end of 1899, or of 1903."""
     if kind == "duration":
         return _duration(_ms(serial))
-    if serial < 1:
-        moment = datetime.datetime.min + datetime.timedelta(milliseconds=_ms(max(serial, 0.0)))
+    if serial < _NO_DAY:
+        return _number(serial)
+    if serial < 1:  # a time, and what Excel cannot show: calamine takes it for one too
+        moment = datetime.datetime.min + datetime.timedelta(milliseconds=_ms(serial) % _DAY_MS)
         return _seconds(moment.time().isoformat())
     # Lotus took 1900 for a leap year, and Excel still does: up to there a day is missing.
     since = 1462 if since_1904 else 1 if serial < 60 else 0
