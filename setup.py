@@ -60,6 +60,7 @@ COMPILED = [
     "service/server/wire.py",
     "service/transfer/countries.py",
     "service/transfer/files.py",
+    "service/transfer/sheets.py",
     "service/validation/lists.py",
     "service/validation/validator.py",
 ]

@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import (
     comparators,
     emails,
+    files,
     lists,
     matching,
     names,
@@ -26,7 +27,8 @@ from benchmarks.processes import Others
 from benchmarks.report import Report
 
 NAMES = (
-    "rpc", "transfer", "phones", "emails", "names", "comparators", "lists", "scoring", "matching",
+    "rpc", "transfer", "files", "phones", "emails", "names", "comparators", "lists", "scoring",
+    "matching",
 )  # fmt: skip
 
 
@@ -57,6 +59,8 @@ def _measure(name: str, *, quick: bool) -> Report:
             return phones.measure(folder, phones.QUICK if quick else phones.FULL, console.print)
         if name == "emails":
             return emails.measure(emails.QUICK if quick else emails.FULL, console.print)
+        if name == "files":
+            return files.measure(folder, files.QUICK if quick else files.FULL, console.print)
         if name == "lists":
             return lists.measure(folder, lists.QUICK if quick else lists.FULL, console.print)
         if name == "comparators":

@@ -58,6 +58,8 @@ LIBRARIES: dict[str, set[str]] = {
     "pycares": {"validation"},
     "redis": {"validation"},
     "pyarrow": {"transfer", "cli"},
+    "python_calamine": {"transfer"},
+    "rustpy_xlsxwriter": {"transfer"},
     "numpy": {"core", "transfer", "cli"},
     "typer": {"cli"},
     "rich": {"cli"},

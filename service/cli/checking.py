@@ -25,6 +25,7 @@ from service.cli.lists import (
 )
 from service.core.model import MESSAGES, Channel, Checked, Finding, Lookup, Point, Reason
 from service.settings import Settings
+from service.transfer.dialects import open_csv
 from service.transfer.files import CsvReader, Source, rows_text, whole
 
 LIST_DNS_DEADLINE_MS = 5_000  # nobody waits at a form: better a slow answer than UNKNOWN
@@ -49,8 +50,8 @@ def check(
         list[str] | None,
         typer.Option("--map", metavar="COLUMN=FIELD", help="Column of email, phone or country."),
     ] = None,
-    delimiter: Annotated[str, typer.Option(help="By default found in the header.")] = "",
-    encoding: Annotated[str, typer.Option(help="Of the input.")] = "utf-8",
+    delimiter: Annotated[str, typer.Option(help="By default found in the input.")] = "",
+    encoding: Annotated[str, typer.Option(help="By default found in the input.")] = "",
     region: RegionOption = "",
     no_dns: Annotated[bool, typer.Option("--no-dns", help="Syntax and lists only.")] = False,
     dns_server: DnsServerOption = None,
@@ -194,7 +195,7 @@ class _Files:
 async def _check_list(settings: Settings, lookup: Lookup, files: _Files) -> None:
     origin = Source(files.source)
     try:
-        table = CsvReader(origin.lines(files.encoding), delimiter=files.delimiter or None)
+        table, _ = open_csv(origin, encoding=files.encoding, delimiter=files.delimiter, quote='"')
         region = settings.default_region
         layout = Layout.of(table.header, files.mapping, table.delimiter, region)
         with whole(files.output) as stream, show.progress("checking") as bar:

@@ -29,7 +29,9 @@ LINKED_HEADER = (*HEADER, "file")
 
 
 def dedupe(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CSV, JSONL or Parquet.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CSV, JSONL, XLSX or Parquet.")
+    ],
     output: Annotated[str, typer.Option("--output", help="CSV to write; - for stdout.")],
     other: Annotated[
         str,
@@ -57,8 +59,8 @@ def dedupe(
     ] = False,
     region: RegionOption = "",
     dates: Annotated[DateOrder | None, typer.Option(help="How to read 03/04/1990.")] = None,
-    delimiter: Annotated[str, typer.Option(help="Of CSV; by default found in the header.")] = "",
-    encoding: Annotated[str, typer.Option(help="Of CSV and JSONL.")] = "utf-8",
+    delimiter: Annotated[str, typer.Option(help="Of CSV; by default found in the file.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of CSV and JSONL; by default found.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Find the records of one person in files, without a server.

@@ -73,6 +73,7 @@ _CUSTOM = re.compile(r"custom:([a-z][a-z0-9_]{0,62})(?::(text|integer|number|fla
 # A person at the customer; the second one's columns are contact:2:last_name and so on.
 _CONTACT = re.compile(r"contact:(?:([1-9]\d?):)?([a-z_]+)", re.ASCII)
 _CONSENT = re.compile(rf"consent:({'|'.join(CHANNELS[1:])})")
+_BARE = re.compile(r'[^\s;,"](?:[^;,"\r\n]*[^\s;,"])?')  # needs no quotation marks in a list
 _COUNTED = re.compile(r"_?\d{1,2}$")
 
 _Values = dict[str, Any]  # fields of a `Row` or `Contact` in the making
@@ -433,16 +434,28 @@ def _cell(row: Row, field: str) -> str:
     if field in REACHES:
         channel, _ = REACHES[field]
         reaches = row.emails if channel == "email" else row.phones
-        values = (r.value for r in reaches if _reach_field(channel, r) == field)
-        return words.listed(values, words.addresses if channel == "email" else words.numbers)
+        return joined(field, (r.value for r in reaches if _reach_field(channel, r) == field))
     if field.startswith("identity:"):
         return _identities(row).get(field, "")
     if field.startswith("custom:"):
         return next((_text(c.value) for c in row.custom if _custom_field(c) == field), "")
-    if field == "street":
-        return "\n".join(row.street)
     value = getattr(row, field)
-    return words.listed(value, words.parts) if isinstance(value, tuple) else _text(value)
+    return joined(field, value) if isinstance(value, tuple) else _text(value)
+
+
+def separator(field: str) -> str:
+    """Return what stands between the values of a field in one cell."""
+    return "\n" if field == "street" else "; "
+
+
+def joined(field: str, values: Iterable[str]) -> str:
+    """Write what a field has several of as one cell, so that `Columns.row` reads them back."""
+    values = list(values)
+    if field == "street" or all(map(_BARE.fullmatch, values)):
+        return separator(field).join(values)
+    channel = _REACHES.get(field, ("", ""))[0]
+    split = {"email": words.addresses, "phone": words.numbers}.get(channel, words.parts)
+    return words.listed(values, split)
 
 
 def _text(value: object) -> str:

@@ -6,9 +6,11 @@ its name only when it is complete.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,16 +20,23 @@ from operator import length_hint
 from pathlib import Path
 from secrets import token_hex
 from types import SimpleNamespace
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
 from service.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 LINE_LIMIT_CHARS = 1 << 20  # a customer has at most 64 KiB; a longer line is another kind of file
+SAMPLE_BYTES = 1 << 18  # some thousand rows say enough about a file's encoding and delimiter
 BLOCK_LINES = 5_000  # a process is kept busy for some ten milliseconds
 BLOCK_CHARS = 1 << 20  # fewer lines where they are long
 DELIMITERS = ",;\t|"
 BYTE_ORDER_MARK = "\ufeff"
 STANDARD_STREAM = "-"
+
+_CHECKED_BYTES = 1 << 20  # at once, where a whole file is looked through
+_SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's first line in some countries
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Source:
     def __init__(self, path: str) -> None:
         # Without a buffer: while a thread waits for a pipe it would hold the buffer's lock, and
         # nobody could close the file, nor end the process.
+        self._ahead = b""
         try:
             if path == STANDARD_STREAM:
                 self._raw = io.FileIO(0, closefd=False)
@@ -70,7 +80,7 @@ class Source:
     def lines(self, encoding: str = "utf-8") -> Iterator[str]:
         """Yield the lines with their ends; refuses what is not text in `encoding`."""
         try:
-            text = io.TextIOWrapper(self._raw, encoding=encoding, newline="")
+            text = self._text(encoding)
         except LookupError:
             raise InvalidArgument(f"There is no encoding {encoding!r}") from None
         number = 0
@@ -87,9 +97,76 @@ class Source:
                 f"Not {encoding} text near line {number + 1} ({reason}); name the file's encoding"
             ) from None
 
+    def _text(self, encoding: str) -> TextIO:
+        if self._ahead:
+            joined = _Joined(self._ahead, self._raw)  # typeshed wants the name of a file
+            return io.TextIOWrapper(joined, encoding, newline="")  # type: ignore[type-var]
+        return io.TextIOWrapper(self._raw, encoding, newline="")
+
     def close(self) -> None:
         """Close the file, also while a thread waits for it; standard input stays as it is."""
         self._raw.close()
+
+    def sample(self) -> bytes:
+        """Return the first SAMPLE_BYTES of the file; `lines` begins with them all the same."""
+        taken = bytearray(self._ahead)
+        while len(taken) < SAMPLE_BYTES and (more := self._raw.read(SAMPLE_BYTES - len(taken))):
+            taken += more
+        if self._raw.seekable():
+            self._raw.seek(0)
+        else:
+            self._ahead = bytes(taken)
+        return bytes(taken)
+
+    def other_than_utf8(self) -> bytes:
+        """Return what follows where the file stops being UTF-8, at most SAMPLE_BYTES; b"" if it is.
+
+        Of what can be read only once, as a pipe, just the beginning is looked at.
+        """
+        if not self._raw.seekable():
+            return _other_than_utf8(iter((self.sample(), b"")), final=False)
+        try:
+            return _other_than_utf8(iter(lambda: self._raw.read(_CHECKED_BYTES) or b"", None))
+        finally:
+            self._raw.seek(0)
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read from a file already, and then the file."""
+
+    def __init__(self, ahead: bytes, raw: io.FileIO) -> None:
+        self._ahead, self._raw = memoryview(ahead), raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        if not self._ahead:
+            return self._raw.readinto(buffer)
+        into = memoryview(buffer)
+        count = min(len(into), len(self._ahead))
+        into[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        return count
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()
+
+
+def _other_than_utf8(chunks: Iterator[bytes], *, final: bool = True) -> bytes:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for chunk in chunks:
+        pending = decoder.getstate()[0]
+        if chunk.isascii() and chunk and not pending:
+            continue
+        try:
+            decoder.decode(chunk, final=final and not chunk)
+        except UnicodeDecodeError as error:
+            return (pending + chunk)[error.start :][:SAMPLE_BYTES]
+        if not chunk:
+            break
+    return b""
 
 
 class Block(NamedTuple):
@@ -100,16 +177,26 @@ class Block(NamedTuple):
 
 
 class CsvReader:
-    """The header and the rows of a delimited text; the delimiter is found in the header."""
+    """The header and the rows of a delimited text.
 
-    def __init__(self, lines: Iterator[str], *, delimiter: str | None = None) -> None:
-        first = next(lines, "")
+    The delimiter is the one that a first line "sep=;" names, or else found in the header. `quote`
+    is the quotation mark.
+    """
+
+    def __init__(
+        self, lines: Iterator[str], *, delimiter: str | None = None, quote: str = '"'
+    ) -> None:
+        first, self._taken = next(lines, ""), 0
+        if named := delimiter_line(first):
+            first, self._taken = next(lines, ""), 1
+            delimiter = delimiter or named
         if not first.strip():
             raise InvalidArgument("The file has no header line")
         self.delimiter = _delimiter(delimiter or sniff(first))
-        self._taken = 0
+        self.quote = _quote(quote, self.delimiter)
+        before = self._taken
         self._lines = self._counted(chain((first,), lines))
-        self._rows = rows_of(self._lines, self.delimiter)
+        self._rows = rows_of(self._lines, self.delimiter, before, self.quote)
         self.header = tuple(name.strip() for name in next(self._rows)[1])
 
     def __iter__(self) -> Iterator[Record]:
@@ -134,7 +221,7 @@ class CsvReader:
             if not lines:
                 return
             text = "".join(lines)
-            if '"' in text:
+            if self.quote in text:
                 text += self._rest_of_row(lines, before)
             yield Block(before, text)
 
@@ -149,9 +236,9 @@ class CsvReader:
                 yield line
 
         for line in given:
-            if '"' in line:  # else it is a row of its own
+            if self.quote in line:  # else it is a row of its own
                 number = before + len(lines) - length_hint(given) - 1
-                next(rows_of(chain((line,), given, more()), self.delimiter, number))
+                next(rows_of(chain((line,), given, more()), self.delimiter, number, self.quote))
         return "".join(rest)
 
     def _counted(self, lines: Iterable[str]) -> Iterator[str]:
@@ -170,7 +257,7 @@ def _fed(starts: list[str], given: Iterator[str]) -> Iterator[str]:
 
 
 def rows_of(
-    lines: Iterable[str], delimiter: str, before: int = 0
+    lines: Iterable[str], delimiter: str, before: int = 0, quote: str = '"'
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield each row's text and cells; `before` counts the lines before these.
 
@@ -181,9 +268,9 @@ def rows_of(
     starts: list[str] = []  # the line with which a row begins
     given = iter(lines)
     # Strict: a quotation mark that never closes would swallow rows up to the next one.
-    quoted = csv.reader(_fed(starts, given), delimiter=delimiter, strict=True)
+    quoted = csv.reader(_fed(starts, given), delimiter=delimiter, quotechar=quote, strict=True)
     for line in given:
-        if '"' not in line:
+        if quote not in line:
             taken += 1
             text = line.rstrip("\r\n")
             yield text, text.split(delimiter)
@@ -203,6 +290,18 @@ def _delimiter(text: str) -> str:
     if len(text) != 1 or text in '"\r\n':
         raise InvalidArgument("is one character, no quotation mark", field="--delimiter")
     return text
+
+
+def _quote(text: str, delimiter: str) -> str:
+    if len(text) != 1 or text in "\r\n" or text == delimiter:
+        raise InvalidArgument("is one character, not the delimiter", field="--quote")
+    return text
+
+
+def delimiter_line(line: str) -> str:
+    """Return the delimiter that a line "sep=;" names, "" if it is another line."""
+    named = _SEP.fullmatch(line)
+    return named[1] if named else ""
 
 
 def sniff(header: str) -> str:

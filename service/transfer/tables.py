@@ -1,9 +1,9 @@
-"""Tables of any size, as columns: blocks of a CSV, JSONL or Parquet file as Arrow string arrays.
+"""Tables of any size, as columns: blocks of a CSV, JSONL, XLSX or Parquet file as Arrow strings.
 
 What `files` reads row by row is here read by Arrow, many rows at once, wherever Arrow reads the
 same: rows of another length than the header and rows of empty cells are left to `files`, with the
 block that has them. Memory is bounded by a block of `BLOCK_ROWS` rows or
-`BLOCK_CHARS` characters, for Parquet by a page of each column beside it.
+`BLOCK_CHARS` characters, for Parquet by a page of each column beside it, for XLSX as `sheets` says.
 
 Cells are texts whatever their type in the file was: an absent one is "", a number has all its
 digits and no exponent, a date is YYYY-MM-DD, a list is written as `words.parts` reads it.
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
+from functools import lru_cache
 from io import StringIO
 from itertools import chain, islice
 from pathlib import Path
@@ -31,17 +31,26 @@ import pyarrow.parquet as pq
 
 from service.core._text import Texts
 from service.errors import InvalidArgument
-from service.transfer import files, words
-from service.transfer.files import CsvReader, Source, rows_of
+from service.transfer import columns as columns_of
+from service.transfer import dialects, files, words
+from service.transfer.dialects import Dialect
+from service.transfer.files import STANDARD_STREAM, Source, rows_of
+from service.transfer.sheets import Sheet
 
 BLOCK_ROWS = 100_000  # a kernel is busy for a tenth of a second; a dozen columns take some 20 MB
 BLOCK_CHARS = BLOCK_ROWS // files.BLOCK_LINES * files.BLOCK_CHARS
+PREVIEW_ROWS = 10
 HEADER_LINES = 1_000  # of JSONL, in which a key that most objects lack still appears
-NUMBER_LIMIT_DIGITS = 400  # the largest double has 309; "1e999999999" would fill the memory
 BUFFER_BYTES = 1 << 20  # else Arrow holds a whole row group of each column
 
-Kind = Literal["csv", "jsonl", "parquet"]
+Kind = Literal["csv", "jsonl", "xlsx", "parquet"]
 Array = Any  # pyarrow.StringArray without nulls; pyarrow has no types
+_Arrays = tuple[list[Array], dict[int, str]]  # of some columns, and faults by place in the block
+
+_HEADERS_CACHED = 1 << 10
+_BREAKS = (
+    b';,"\r\n\x1c\x1d\x1e\x1f'  # where `words` splits a cell, and blanks that Arrow has none of
+)
 
 _ENDINGS: dict[str, Kind] = {
     ".jsonl": "jsonl",
@@ -49,6 +58,8 @@ _ENDINGS: dict[str, Kind] = {
     ".json": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
 
 
@@ -60,6 +71,7 @@ class Block:
     count: int
     position: int  # bytes of the file that are read, of `Table.size_bytes`
     columns: dict[int, Array]  # by their place in the header
+    faults: dict[int, str]  # what is wrong with rows, by number; only of a `lenient` table
 
     def texts(self, column: int) -> Texts:
         """Return a column for the kernels, not copied."""
@@ -79,6 +91,18 @@ def texts_of(array: Array) -> Texts:
     return Texts.view(offsets, b"" if content is None else content, array.offset, len(array))
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """How a table begins, and how it is read."""
+
+    kind: Kind
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]  # each as wide as the header
+    dialect: Dialect | None  # of CSV and JSONL
+    sheet: str  # of XLSX
+    sheets: tuple[str, ...]
+
+
 class Table(ABC):
     """An open file: its header, and its rows once, in blocks. `close` it, or use `with`."""
 
@@ -87,6 +111,10 @@ class Table(ABC):
     header: tuple[str, ...]
     size_bytes: int  # 0 where it is not known: a pipe
     rows: int | None = None  # known beforehand in Parquet alone
+    dialect: Dialect | None = None
+    sheet = ""
+    sheets: tuple[str, ...] = ()
+    lenient = False  # a row that cannot be meant is no refusal but one of `Block.faults`
 
     def blocks(self, columns: Sequence[int]) -> Iterator[Block]:
         """Yield the rows, of each the cells of `columns`: places in the header, at least one.
@@ -97,15 +125,29 @@ class Table(ABC):
             raise ValueError("need a column")
         first = 1
         with _named(self.path):
-            for arrays in self._arrays(columns):
+            for arrays, faults in self._arrays(columns):
                 if count := len(arrays[0]):
-                    columns_of = dict(zip(columns, arrays, strict=True))
-                    yield Block(first, count, self._position(first + count - 1), columns_of)
+                    found = dict(zip(columns, arrays, strict=True))
+                    position = self._position(first + count - 1)
+                    numbered = {first + place: fault for place, fault in faults.items()}
+                    yield Block(first, count, position, found, numbered)
                     first += count
+
+    def preview(self, rows: int = PREVIEW_ROWS) -> Preview:
+        """Return how the table begins; to be called before `blocks`, which yields all the same."""
+        with _named(self.path):
+            begin = tuple(islice(self._begin(rows), rows))
+        return Preview(self.kind, self.header, begin, self.dialect, self.sheet, self.sheets)
 
     @abstractmethod
     def close(self) -> None:
         """Close the file."""
+
+    def _refuse(self, message: str, faults: dict[int, str], place: int) -> None:
+        """Refuse a row, or note it where the table is lenient."""
+        if not self.lenient:
+            raise InvalidArgument(message)
+        faults[place] = message
 
     def __enter__(self) -> Table:
         return self
@@ -114,31 +156,58 @@ class Table(ABC):
         self.close()
 
     @abstractmethod
-    def _arrays(self, columns: Sequence[int]) -> Iterator[list[Array]]:
-        """Yield arrays of one length for the columns, in their order."""
+    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+        """Yield arrays of one length for the columns, in their order, and faults by place."""
+
+    @abstractmethod
+    def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
+        """Yield at least the first rows, if there are as many, and keep them."""
 
     @abstractmethod
     def _position(self, rows: int) -> int:
         """Return the bytes that are read when `rows` rows are."""
 
 
+def kind_of(path: str) -> Kind:
+    """Return the kind that a file's ending says, CSV for any other ending."""
+    return _ENDINGS.get(Path(path).suffix.lower(), "csv")
+
+
 def open_table(
-    path: str, *, kind: Kind | None = None, delimiter: str | None = None, encoding: str = "utf-8"
+    path: str,
+    *,
+    kind: Kind | None = None,
+    delimiter: str | None = None,
+    encoding: str = "",
+    quote: str = "",
+    sheet: str = "",
+    lenient: bool = False,
 ) -> Table:
     """Open a file, by default of the kind that its ending says, CSV for any other ending.
 
-    The delimiter of CSV is found in its header unless given. "-" is standard input (no Parquet).
+    The encoding of CSV and JSONL, the delimiter and quotation mark of CSV are found unless given,
+    and said in `dialect`. Of XLSX the first sheet is read, or the one that is named. "-" is
+    standard input (CSV and JSONL). `lenient`: rows that cannot be meant are told with their block,
+    and do not end the reading; their cells are what could be read.
     """
-    kind = kind or _ENDINGS.get(Path(path).suffix.lower(), "csv")
-    if kind == "parquet":
-        return _Parquet(path)
+    kind = kind or kind_of(path)
+    if kind in ("xlsx", "parquet"):
+        if path == STANDARD_STREAM:
+            raise InvalidArgument(f"{kind.upper()} cannot be read from standard input; name a file")
+        opened: Table = _Parquet(path) if kind == "parquet" else _Xlsx(path, sheet)
+    else:
+        opened = _open_text(path, kind, encoding, delimiter or "", quote)
+    opened.lenient = lenient
+    return opened
+
+
+def _open_text(path: str, kind: Kind, encoding: str, delimiter: str, quote: str) -> Table:
     source = Source(path)
     try:
         with _named(path):
-            lines = source.lines(encoding)
             if kind == "jsonl":
-                return _Jsonl(path, source, lines)
-            return _Csv(path, source, lines, delimiter)
+                return _Jsonl(path, source, encoding or dialects.encoding_of(source))
+            return _Csv(path, source, encoding, delimiter, quote)
     except BaseException:
         source.close()
         raise
@@ -170,22 +239,61 @@ class _Csv(_Lines):
     kind = "csv"
 
     def __init__(
-        self, path: str, source: Source, lines: Iterator[str], delimiter: str | None
+        self, path: str, source: Source, encoding: str, delimiter: str, quote: str
     ) -> None:
         super().__init__(path, source)
-        self._reader = CsvReader(lines, delimiter=delimiter)
+        self._reader, self.dialect = dialects.open_csv(
+            source, encoding=encoding, delimiter=delimiter, quote=quote
+        )
         self.header = self._reader.header
+        self._blocks = self._reader.blocks()
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[list[Array]]:
-        blocks = self._reader.blocks()
-        while some := list(islice(blocks, BLOCK_ROWS // files.BLOCK_LINES)):
+    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+        while some := list(islice(self._blocks, BLOCK_ROWS // files.BLOCK_LINES)):
             before, text = some[0].before, "".join(block.text for block in some)
-            delimiter, size = self._reader.delimiter, len(self.header)
-            arrays = _by_arrow(text, delimiter, size, columns)
-            yield arrays or _by_rows(text, delimiter, size, columns, before)
+            yield self._by_arrow(text, columns) or self._by_rows(text, columns, before)
+
+    def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
+        columns, kept, found = range(len(self.header)), list[files.Block](), list[tuple[str, ...]]()
+        for block in self._blocks:
+            kept.append(block)
+            arrays, _ = self._by_rows(block.text, columns, block.before)
+            found += zip(*(array.to_pylist() for array in arrays), strict=True)
+            if len(found) >= rows:
+                break
+        self._blocks = chain(kept, self._blocks)
+        return iter(found)
+
+    def _by_arrow(self, text: str, columns: Sequence[int]) -> _Arrays | None:
+        delimiter, quote = self._reader.delimiter, self._reader.quote
+        arrays = _by_arrow(text, delimiter, quote, len(self.header), columns)
+        return (arrays, {}) if arrays else None
+
+    def _by_rows(self, text: str, columns: Sequence[int], before: int) -> _Arrays:
+        """Read rows as `files` does; they may be shorter than the header, longer by empty cells."""
+        number, size = before, len(self.header)
+        faults: dict[int, str] = {}
+        rows: list[list[str]] = []
+
+        def counted() -> Iterator[str]:
+            nonlocal number
+            for line in StringIO(text, newline=""):
+                number += 1
+                yield line
+
+        for _, cells in rows_of(counted(), self._reader.delimiter, before, self._reader.quote):
+            if any(cells[size:]):
+                fault = f"{len(cells)} cells under {size} headers: "
+                fault += "is there a delimiter without quotation marks?"
+                self._refuse(f"Line {number}: {fault}", faults, len(rows))
+            if any(cells):
+                rows.append(cells + [""] * (size - len(cells)))
+        return [_strings([cells[column] for cells in rows]) for column in columns], faults
 
 
-def _by_arrow(text: str, delimiter: str, size: int, columns: Sequence[int]) -> list[Array] | None:
+def _by_arrow(
+    text: str, delimiter: str, quote: str, size: int, columns: Sequence[int]
+) -> list[Array] | None:
     """Read rows of `size` cells, or return None where Arrow would not read what `rows_of` does.
 
     Arrow is lenient with quotation marks, but `CsvReader.blocks` has refused what is not strict.
@@ -193,8 +301,11 @@ def _by_arrow(text: str, delimiter: str, size: int, columns: Sequence[int]) -> l
     # Lines' ends around: rows are found between two of them, and Arrow takes no cell's beginning
     # for a byte order mark. Nothing but a lone surrogate, of a rare encoding, is replaced.
     content = f"\n{text}\n".encode("utf-8", "replace")
-    quoted = b'"' in content
-    if not delimiter.isascii() or _has_empty_row(content, delimiter, size, quoted):
+    if not delimiter.isascii() or not quote.isascii():
+        return None
+    mark = quote.encode()
+    quoted = mark in content
+    if _has_empty_row(content, delimiter, mark if quoted else b"", size):
         return None
     names = [str(column) for column in range(size)]
     wanted = [names[column] for column in columns]
@@ -204,7 +315,7 @@ def _by_arrow(text: str, delimiter: str, size: int, columns: Sequence[int]) -> l
             pa_csv.ReadOptions(use_threads=False, block_size=len(content) + 1, column_names=names),
             pa_csv.ParseOptions(
                 delimiter=delimiter,
-                quote_char='"' if quoted else False,
+                quote_char=quote if quoted else False,
                 newlines_in_values=quoted,
             ),
             pa_csv.ConvertOptions(
@@ -218,39 +329,15 @@ def _by_arrow(text: str, delimiter: str, size: int, columns: Sequence[int]) -> l
     return [column.combine_chunks() for column in table.columns]
 
 
-def _has_empty_row(content: bytes, delimiter: str, size: int, quoted: bool) -> bool:
+def _has_empty_row(content: bytes, delimiter: str, quote: bytes, size: int) -> bool:
     """Say whether a row has only empty cells (or seems so); Arrow skips only empty lines."""
-    if quoted and b'""' in content:
-        cells = re.escape(delimiter).encode()
-        return bool(re.search(rb'[\r\n][%b"]+[\r\n]' % cells, content))
+    if quote and 2 * quote in content:
+        cells = re.escape(delimiter.encode() + quote)
+        return bool(re.search(rb"[\r\n][%b]+[\r\n]" % cells, content))
     cells = delimiter.encode() * (size - 1)
     return bool(cells) and any(
         before + cells + after in content for before in (b"\n", b"\r") for after in (b"\n", b"\r")
     )
-
-
-def _by_rows(
-    text: str, delimiter: str, size: int, columns: Sequence[int], before: int
-) -> list[Array]:
-    """Read rows as `files` does; they may be shorter than the header, and longer by empty cells."""
-    number = before
-
-    def counted() -> Iterator[str]:
-        nonlocal number
-        for line in StringIO(text, newline=""):
-            number += 1
-            yield line
-
-    rows = []
-    for _, cells in rows_of(counted(), delimiter, before):
-        if any(cells[size:]):
-            raise InvalidArgument(
-                f"Line {number}: {len(cells)} cells under {size} headers: "
-                "is there a delimiter without quotation marks?"
-            )
-        if any(cells):
-            rows.append(cells + [""] * (size - len(cells)))
-    return [_strings([cells[column] for cells in rows]) for column in columns]
 
 
 def _strings(texts: list[str]) -> Array:
@@ -261,43 +348,63 @@ def _strings(texts: list[str]) -> Array:
 
 
 class _Object(NamedTuple):
-    """An object of JSONL, where it stands and how long it is."""
+    """An object of JSONL, where it stands and how long it is; `fault` if it is none."""
 
     line: int
     chars: int
     members: dict[str, Any]
+    fault: str = ""
 
 
 class _Jsonl(_Lines):
     kind = "jsonl"
 
-    def __init__(self, path: str, source: Source, lines: Iterator[str]) -> None:
+    def __init__(self, path: str, source: Source, encoding: str) -> None:
         super().__init__(path, source)
-        self._objects = _objects(lines)
+        self.dialect = Dialect(encoding)
+        self._objects = _objects(source.lines(encoding))
         self._ahead = list(islice(self._objects, HEADER_LINES))
-        if not self._ahead:
-            raise InvalidArgument("The file has no objects")
         self.header = tuple(dict.fromkeys(key for found in self._ahead for key in found.members))
+        if not self.header:
+            fault = next((found.fault for found in self._ahead if found.fault), "")
+            raise InvalidArgument(fault or "The file has no objects")
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[list[Array]]:
+    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
         keys = [self.header[column] for column in columns]
-        cells: list[list[str]] = [[] for _ in keys]
-        chars = 0
+        cells, faults, chars = [list[str]() for _ in keys], dict[int, str](), 0
         for found in chain(self._ahead, self._objects):
-            for key, texts in zip(keys, cells, strict=True):
-                value = found.members.get(key, "")
-                texts.append(value if type(value) is str else _of_json(value, found.line, key))
+            self._add(found, keys, cells, faults)
             chars += found.chars
             if len(cells[0]) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
-                yield [_strings(texts) for texts in cells]
-                cells, chars = [[] for _ in keys], 0
-        yield [_strings(texts) for texts in cells]
+                yield [_strings(texts) for texts in cells], faults
+                cells, faults, chars = [[] for _ in keys], {}, 0
+        yield [_strings(texts) for texts in cells], faults
+
+    def _add(
+        self, found: _Object, keys: list[str], cells: list[list[str]], faults: dict[int, str]
+    ) -> None:
+        place = len(cells[0])
+        if found.fault:
+            self._refuse(found.fault, faults, place)
+        for key, texts in zip(keys, cells, strict=True):
+            value = found.members.get(key, "")
+            try:
+                texts.append(value if type(value) is str else _of_json(value, found.line, key))
+            except InvalidArgument as error:
+                self._refuse(error.message, faults, place)
+                texts.append("")
+
+    def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
+        cells, faults = [list[str]() for _ in self.header], dict[int, str]()
+        for found in self._ahead[:rows]:
+            self._add(found, list(self.header), cells, faults)
+        return iter(zip(*(_strings(texts).to_pylist() for texts in cells), strict=True))
 
 
 def _objects(lines: Iterator[str]) -> Iterator[_Object]:
     """Yield the objects of the lines that are not blank; numbers in them become texts."""
     decode = json.JSONDecoder(
-        parse_int=str, parse_float=_digits, parse_constant=lambda _: ""
+        parse_int=str, parse_float=words.digits, parse_constant=lambda _: ""
     ).decode
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -305,10 +412,12 @@ def _objects(lines: Iterator[str]) -> Iterator[_Object]:
         try:
             members = decode(line)
         except (ValueError, RecursionError):
-            raise InvalidArgument(f"Line {number} is no JSON") from None
-        if not isinstance(members, dict):
-            raise InvalidArgument(f"Line {number} is no JSON object")
-        yield _Object(number, len(line), members)
+            yield _Object(number, len(line), {}, f"Line {number} is no JSON")
+            continue
+        if isinstance(members, dict):
+            yield _Object(number, len(line), members)
+        else:
+            yield _Object(number, len(line), {}, f"Line {number} is no JSON object")
 
 
 def _of_json(value: object, line: int, key: str) -> str:
@@ -320,24 +429,73 @@ def _of_json(value: object, line: int, key: str) -> str:
         case bool():
             return "true" if value else "false"
         case list():
-            return _listed(_of_json(part, line, key) for part in value)
+            return _listed(key, (_of_json(part, line, key) for part in value))
         case _:
             raise InvalidArgument(f"Line {line}: {key!r} is an object, which has no text")
 
 
-def _listed(values: Iterable[str]) -> str:
-    return words.listed((value for value in values if value), words.parts)
+def _listed(header: str, values: Iterable[str]) -> str:
+    return columns_of.joined(_field(header), (value for value in values if value))
 
 
-def _digits(text: str) -> str:
-    """Return a decimal number without exponent and without a fraction of zeros; "" for NaN."""
-    number = Decimal(text)
-    if not number.is_finite():
-        return ""
-    if abs(number.adjusted()) > NUMBER_LIMIT_DIGITS:
-        return text
-    written = format(number, "f")
-    return written.rstrip("0").rstrip(".") if "." in written else written
+@lru_cache(_HEADERS_CACHED)
+def _field(header: str) -> str:
+    return columns_of.recognise(header)
+
+
+class _Xlsx(Table):
+    kind = "xlsx"
+
+    def __init__(self, path: str, sheet: str) -> None:
+        self.path = path
+        with _named(path):
+            self._sheet = Sheet(path, sheet)
+        try:
+            with _named(path):
+                self.size_bytes = Path(path).stat().st_size
+                self.sheet, self.sheets = self._sheet.name, self._sheet.names
+                self._rows = self._sheet.rows()
+                header = next(self._rows, None)
+                if header is None:
+                    raise InvalidArgument("The sheet has no header row")
+                # Tables may begin to the right of column A; beyond the header are no columns.
+                named = [place for place, name in enumerate(header.cells) if name.strip()]
+                if not named:
+                    raise InvalidArgument("The sheet has no header row")
+        except BaseException:
+            self.close()
+            raise
+        self._first, self._end = named[0], named[-1] + 1
+        self.header = tuple(name.strip() for name in header.cells[self._first : self._end])
+
+    def close(self) -> None:
+        self._sheet.close()
+
+    def _position(self, rows: int) -> int:
+        return round(self.size_bytes * self._sheet.share)
+
+    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+        places = [self._first + column for column in columns]
+        rows, faults, chars = list[list[str]](), dict[int, str](), 0
+        for row in self._rows:
+            cells = row.cells
+            if any(cells[: self._first]) or any(cells[self._end :]):
+                self._refuse(f"Row {row.number}: a cell has no header", faults, len(rows))
+            cells += [""] * (self._end - len(cells))
+            rows.append([cells[place] for place in places])
+            chars += sum(map(len, rows[-1])) + len(places)
+            if len(rows) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
+                yield [_strings(list(texts)) for texts in zip(*rows, strict=True)], faults
+                rows, faults, chars = [], {}, 0
+        if rows:
+            yield [_strings(list(texts)) for texts in zip(*rows, strict=True)], faults
+
+    def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
+        ahead = list(islice(self._rows, rows))
+        self._rows = chain(ahead, self._rows)
+        for row in ahead:
+            cells = row.cells[self._first : self._end]
+            yield (*cells, *[""] * (len(self.header) - len(cells)))
 
 
 class _Parquet(Table):
@@ -364,46 +522,90 @@ class _Parquet(Table):
     def _position(self, rows: int) -> int:
         return self.size_bytes * rows // self.rows if self.rows else 0
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[list[Array]]:
+    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+        return self._read(columns, BLOCK_ROWS)
+
+    def _read(self, columns: Sequence[int], rows: int) -> Iterator[_Arrays]:
         names = [self.header[column] for column in columns]
         try:
-            for batch in self._file.iter_batches(BLOCK_ROWS, columns=names, use_threads=False):
-                yield [_checked(batch.column(name), name) for name in names]
+            for batch in self._file.iter_batches(rows, columns=names, use_threads=False):
+                yield [_checked(batch.column(name), name) for name in names], {}
         except (OSError, pa.ArrowException):
             # The reason that Arrow gives may have cells in it.
             raise InvalidArgument("The Parquet file is damaged, or of an unknown kind") from None
+
+    def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
+        for arrays, _ in self._read(range(len(self.header)), rows):
+            yield from zip(*(array.to_pylist() for array in arrays), strict=True)
 
 
 def _checked(column: Any, name: str) -> Array:
     """Return a column of a Parquet file as texts; the file may lie about its UTF-8."""
     try:
         column.validate(full=True)
-        return _as_texts(column)
+        return as_texts(column, name)
     except pa.ArrowException:
         raise InvalidArgument(
             f"Column {name!r} ({column.type}) has cells that are no text"
         ) from None
 
 
-def _as_texts(column: Any) -> Array:
-    """Return any array that is no structure as texts; `ArrowException` where it has none."""
+def as_texts(column: Any, name: str = "") -> Array:
+    """Return any array that is no structure as texts; `ArrowException` where it has none.
+
+    What is not there, and a number that is none, is "". A list is written as a column of this
+    `name` is read.
+    """
     types, of = pa.types, column.type
     if types.is_dictionary(of):
-        return _as_texts(column.dictionary_decode())
+        return as_texts(column.dictionary_decode())
     if types.is_list(of) or types.is_large_list(of) or types.is_fixed_size_list(of):
-        return _lists_as_texts(column)
+        return _lists_as_texts(column, name)
     if types.is_timestamp(of) and of.tz:
         column = pc.local_timestamp(column)  # midnight is there, where the date was written
     texts = column.cast(pa.string())
     if types.is_floating(of) or types.is_decimal(of):
-        texts = _each_distinct(texts, _digits)
+        texts = _each_distinct(texts, words.digits)
     return texts.fill_null("")
 
 
-def _lists_as_texts(column: Any) -> Array:
-    values = iter(_as_texts(column.flatten()).to_pylist())
-    counts = pc.list_value_length(column).fill_null(0).to_pylist()
-    return _strings([_listed(islice(values, count)) for count in counts])
+def _lists_as_texts(column: Any, name: str) -> Array:
+    values, counts = as_texts(column.flatten()), pc.list_value_length(column).fill_null(0)
+    if _are_bare(values):
+        separator = columns_of.separator(_field(name))
+        return pc.binary_join(lists_of(values, counts), separator).fill_null("")
+    texts = iter(values.to_pylist())
+    return _strings([_listed(name, islice(texts, count)) for count in counts.to_pylist()])
+
+
+def _are_bare(values: Array) -> bool:
+    """Say whether texts stand in a list as they are: the usual case, which needs no Python."""
+    if contains(values, _BREAKS):
+        return False
+    bare = pc.and_(pc.not_equal(values, ""), pc.equal(values, pc.utf8_trim_whitespace(values)))
+    return bool(pc.all(bare, min_count=0).as_py())
+
+
+def lists_of(values: Array, counts: Any) -> Any:
+    """Return lists of so many of the values each."""
+    ends = pc.cumulative_sum(counts).cast(pa.int32())
+    return pa.ListArray.from_arrays(pa.concat_arrays([pa.array([0], pa.int32()), ends]), values)
+
+
+def contains(texts: Array, characters: bytes) -> bool:
+    """Say whether any of some ASCII characters is in a column."""
+    content = content_of(texts)
+    return len(content.translate(None, characters)) < len(content)
+
+
+def content_of(texts: Array) -> bytes:
+    """Return all the texts of an array, one after another."""
+    _, offsets, content = texts.buffers()
+    if content is None or not len(texts):
+        return b""
+    at = memoryview(offsets).cast("i")
+    begin, end = at[texts.offset], at[texts.offset + len(texts)]
+    return memoryview(content)[begin:end].tobytes()
 
 
 def _each_distinct(texts: Any, change: Callable[[str], str]) -> Any:

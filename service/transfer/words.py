@@ -7,6 +7,7 @@ import unicodedata
 from calendar import monthrange
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from service.errors import InvalidArgument
@@ -23,6 +24,8 @@ class Dates(NamedTuple):
 
 
 NO_DATES = Dates()
+
+NUMBER_LIMIT_DIGITS = 400  # the largest double has 309; "1e999999999" would fill the memory
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?(Z|\+00:?00)?$")
@@ -233,6 +236,17 @@ def listed(values: Iterable[str], split: Callable[[str], tuple[str, ...]]) -> st
 
 def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
+
+
+def digits(text: str) -> str:
+    """Return a decimal number without exponent and without a fraction of zeros; "" for NaN."""
+    number = Decimal(text)
+    if not number.is_finite():
+        return ""
+    if abs(number.adjusted()) > NUMBER_LIMIT_DIGITS:
+        return text
+    written = format(number, "f")
+    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def full_name(text: str) -> tuple[str, str, str]:

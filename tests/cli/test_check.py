@@ -157,7 +157,9 @@ def test_a_byte_order_mark_does_not_go_into_the_table(offline: Namesake) -> None
 def test_a_check_that_fails_leaves_no_output(offline: Namesake, tmp_path: Path) -> None:
     source, output = tmp_path / "bad.csv", tmp_path / "out.csv"
     source.write_bytes(b"email\na@x.org\n\xff\xfe@x.org\n")
-    done = offline("check", "--input", str(source), "--output", str(output), "--no-dns")
+    done = offline(
+        "check", "--input", str(source), "--output", str(output), "--no-dns", "--encoding", "utf-8"
+    )
     assert done.status == 1
     assert "encoding" in done.err
     assert list(tmp_path.iterdir()) == [source]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import signal
+from datetime import date
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -17,6 +18,7 @@ import pytest
 
 from benchmarks.worlds import WORLDS, write
 from service.cli.records import Found, cluster_names, write_clusters
+from service.transfer.writers import writing
 from tests.cli.conftest import Namesake, running
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,12 +59,17 @@ def test_several_files_of_any_kind_are_one_list(
     table = pa.table({"name": ["Weiß, Anna"], "dob": ["17.05.1980"], "zip": [10115]})
     pq.write_table(table, parquet)
     lines.write_text(json.dumps({"full_name": "Yusuf Demir", "email": "Y.Demir@example.org"}))
-    files = (str(people), str(parquet), str(lines))
+    sheet, old = tmp_path / "d.xlsx", tmp_path / "e.csv"
+    with writing(str(sheet), pa.schema([("Telefon", pa.int64()), ("dob", pa.date32())])) as writer:
+        writer.write(pa.record_batch({"Telefon": [4915123456789], "dob": [date(1990, 11, 2)]}))
+    old.write_bytes("Name;Vorname;E-Mail\nWeiß;Anna;anna.weiss80@example.org\n".encode("cp1252"))
+    files = (str(people), str(parquet), str(lines), str(sheet), str(old))
     done = offline("dedupe", *files, "--output", "-", "--region", "DE")
     # A file without ids has its records numbered, the files before it included.
     found = _clusters(done.out)
     assert (found["6"], found["12"], found["10"]) == ("6", "6", "7")
-    assert done.err.startswith("7 records")
+    assert found["9"] == "6"
+    assert done.err.startswith("9 records")
 
 
 def test_pairs_and_the_model_are_written(offline: Namesake, people: Path, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from service.core._text import Texts
 from service.errors import InvalidArgument
 from service.transfer import files, tables, words
+from service.transfer.dialects import Dialect
 from service.transfer.files import CsvReader
 from service.transfer.rows import PartialDate
 from service.transfer.tables import Table, open_table, texts_of
+from service.transfer.writers import writing
 
 
 def _table(path: Path, **options: Any) -> Table:
@@ -103,7 +105,7 @@ def _by_csv_reader(text: str, size: int) -> list[tuple[str, ...]] | str:
 
 def _by_table(path: Path) -> list[tuple[str, ...]] | str:
     try:
-        return _rows(path)
+        return _rows(path, encoding="utf-8")  # with zeros it may look like UTF-16
     except InvalidArgument:
         return "refused"
 
@@ -137,7 +139,7 @@ def test_what_was_quoted_is_read_back(
 
 def test_arrow_reads_plain_and_quoted_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow reading is for what is odd; a file as spreadsheets write it is not."""
-    monkeypatch.delattr(tables, "_by_rows")
+    monkeypatch.delattr(tables._Csv, "_by_rows")
     text = 'id,name\r\n1,Ann\r\n\r\n2,"Lee, ""Bo"""\r\n3,""\r\n4,"two\r\nlines"\r\n'
     assert _rows(_csv(tmp_path, text)) == [
         ("1", "Ann"), ("2", 'Lee, "Bo"'), ("3", ""), ("4", "two\r\nlines"),
@@ -172,7 +174,7 @@ def test_blocks_follow_each_other(tmp_path: Path, small_blocks: None) -> None:
 def test_another_encoding_is_read_when_it_is_named(tmp_path: Path, encoding: str) -> None:
     path = _csv(tmp_path, "фамилия\nИванов\n", encoding)
     assert _rows(path, encoding=encoding) == [("Иванов",)]
-    assert "near line" in _refusal(path)
+    assert "near line" in _refusal(path, encoding="utf-8")
 
 
 def test_another_delimiter_is_taken_when_it_is_named(tmp_path: Path) -> None:
@@ -386,3 +388,72 @@ def test_the_kind_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "people.txt"
     path.write_text('{"id": 1}\n')
     assert _rows(path, kind="jsonl") == [("1",)]
+
+
+# How a table begins, and rows that cannot be meant
+
+
+def _people(path: Path, count: int) -> Path:
+    schema = pa.schema([("id", pa.string()), ("name", pa.string())])
+    with writing(str(path), schema) as writer:
+        writer.write(
+            pa.record_batch([[str(n) for n in range(count)], ["Ann"] * count], schema=schema)
+        )
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "xlsx", "parquet"])
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_a_preview_takes_nothing_away(tmp_path: Path, kind: str, count: int) -> None:
+    path = _people(tmp_path / f"people.{kind}", count)
+    with _table(path) as table:
+        for rows in (3, 10):
+            preview = table.preview(rows)
+            assert preview.header == ("id", "name")
+            assert preview.rows == tuple((str(n), "Ann") for n in range(min(rows, count)))
+            assert (preview.kind, preview.dialect) == (kind, table.dialect)
+        found = [row for block in table.blocks([0]) for row in block.columns[0].to_pylist()]
+    assert found == [str(n) for n in range(count)]
+
+
+def test_a_preview_tells_how_a_text_is_read(tmp_path: Path) -> None:
+    with _table(_csv(tmp_path, "a;b\n1\n", "utf-16")) as table:
+        preview = table.preview()
+    assert (preview.dialect, preview.rows) == (Dialect("utf-16", ";", '"'), (("1", ""),))
+
+
+def test_rows_that_cannot_be_meant_are_told_with_their_block(tmp_path: Path) -> None:
+    """A lenient table goes on; numbers stay those of the rows."""
+    path = _csv(tmp_path, "a,b\n1,2\n\n3,4,5\n,,6\n7,8\n")
+    with _table(path, lenient=True) as table:
+        (block,) = table.blocks([0, 1])
+        assert block.columns[0].to_pylist() == ["1", "3", "", "7"]
+        assert [(number, fault[:7]) for number, fault in block.faults.items()] == [
+            (2, "Line 4:"), (3, "Line 5:")
+        ]  # fmt: skip
+        assert table.preview(1).rows == ()
+    lines = ['{"a": 1, "b": 2}', "{", '{"a": {"x": "secret"}, "b": 3}', "[]", '{"a": 5}']
+    path = tmp_path / "people.jsonl"
+    path.write_text("\n".join(lines))
+    with _table(path, lenient=True) as table:
+        (block,) = table.blocks([0, 1])
+        assert block.columns[0].to_pylist() == ["1", "", "", "", "5"]
+        assert block.columns[1].to_pylist() == ["2", "", "3", "", ""]
+        assert block.faults == {
+            2: "Line 2 is no JSON",
+            3: "Line 3: 'a' is an object, which has no text",
+            4: "Line 4 is no JSON object",
+        }
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "parquet"])
+def test_what_is_read_in_any_order_is_no_pipe(kind: str) -> None:
+    with pytest.raises(InvalidArgument, match="standard input"):
+        open_table("-", kind=kind)  # type: ignore[arg-type]
+
+
+def test_lists_are_written_as_their_column_is_read(tmp_path: Path) -> None:
+    lists = {"street": ["1 Main St", "Flat 2"], "phone": ["020 7946 0018, ext. 12"], "x": ["a, b"]}
+    expected = [("1 Main St\nFlat 2", "020 7946 0018, ext. 12", '"a, b"')]
+    assert _rows(_jsonl(tmp_path, lists)) == expected
+    assert _rows(_parquet(tmp_path, **{key: [value] for key, value in lists.items()})) == expected
