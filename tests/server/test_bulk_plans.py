@@ -21,7 +21,7 @@ from service.identity.results import Result
 from service.index import Index
 from service.server import wire
 from service.server.amendments import Amendment
-from service.server.filters import Filter
+from service.server.filters import filter_of
 from service.settings import Settings
 from service.validation.validator import Validator
 from tests.server.client import person
@@ -94,8 +94,10 @@ class Meddler:
 class MeddledFilter:
     """A filter by which customers are told one by one only where they are planned for."""
 
-    def __init__(self, meddler: Meddler) -> None:
-        self._filter, self._meddler = Filter(MEANT), meddler
+    def __init__(self, settings: Settings, meddler: Meddler) -> None:
+        chosen = filter_of(MEANT, settings, "filter")
+        assert chosen is not None
+        self._filter, self._meddler = chosen, meddler
 
     def matches(self, records: Sequence[bytes]) -> list[bool]:
         """Tell of each record whether it is meant."""
@@ -125,7 +127,7 @@ def failures(results: dict[str, Result]) -> dict[str, str]:
 async def test_a_deletion_asks_again(account: Account) -> None:
     """Who does not match any more stays."""
     meddler = Meddler(lambda: account.save(person(id="a", tags=["y"])))
-    selection = Selection(filter=MeddledFilter(meddler))
+    selection = Selection(filter=MeddledFilter(account.settings, meddler))
     operation = await account.bulk.delete(selection, 1 + len(OTHERS), "it was a test of us", "kim")
     results = await account.results(operation)
     assert failures(results) == {"a": "NO_LONGER_MATCHES"}
