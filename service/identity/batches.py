@@ -60,6 +60,14 @@ class Other(NamedTuple):
     sealed: Sealed
 
 
+class Rest(NamedTuple):
+    """Where the ordinary rows of a batch are, and its other rows: cards, and what broke a rule."""
+
+    places: Sequence[int]
+    others: Sequence[Other]
+    broken: Sequence[tuple[int, NamesakeError]]
+
+
 class BatchRun:
     """The decisions about one batch, as the writer takes them; it may have to begin again.
 
@@ -68,26 +76,21 @@ class BatchRun:
 
     def __init__(
         self,
+        origin: Origin,
         intake: Intake,
-        places: Sequence[int],
-        others: Sequence[Other],
-        broken: Sequence[tuple[int, NamesakeError]],
+        rest: Rest,
         decide: Callable[[Card, Sealed, View], Decision[Saved]],
         terms: Terms,
         codec: Codec,
         index: Index,
-        origin: Origin,
     ) -> None:
-        """Take a batch: its ordinary rows, the others, and those that broke a rule before."""
         self._origin = origin
         self._intake = intake
-        self._places = places
-        self._others = others
-        self._broken = broken
+        self._rest = rest
         self._decide = decide
         self._terms = terms
         self._codec = codec
-        self._keys = [key for other in others for key in _keys_of(other, index)]
+        self._keys = [key for other in rest.others for key in _keys_of(other, index)]
         self._by_id, self._asked = terms.asked
         self._begin()
 
@@ -101,7 +104,7 @@ class BatchRun:
 
     def __len__(self) -> int:
         """Return how many items this is for the bounds of the writer."""
-        return self._intake.count + len(self._others) + len(self._broken) + 2
+        return self._intake.count + len(self._rest.others) + len(self._rest.broken) + 2
 
     def __iter__(self) -> Iterator[Decide[object]]:
         """Yield the decisions; each is taken before the next is asked for."""
@@ -139,12 +142,14 @@ class BatchRun:
         except Exception as error:
             self._fault = error
             raise
-        self._left = [(self._places[index], partial(self._decide_one, index)) for index in stale]
+        self._left = [
+            (self._rest.places[index], partial(self._decide_one, index)) for index in stale
+        ]
         self._left += [
-            (one.place, partial(self._decide, one.card, one.sealed)) for one in self._others
+            (one.place, partial(self._decide, one.card, one.sealed)) for one in self._rest.others
         ]
         self._left.sort(key=lambda left: left[0])
-        self.failures = [failure_of(self._row(place), error) for place, error in self._broken]
+        self.failures = [failure_of(self._row(place), error) for place, error in self._rest.broken]
         created = self._intake.count - len(stale)
         self._tally[_CREATED] = created
         put = PutRows(self._intake, self._codec.times(view.now_us, view.now_us), self._terms.actor)

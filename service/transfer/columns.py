@@ -453,7 +453,7 @@ def joined(field: str, values: Iterable[str]) -> str:
     values = list(values)
     if field == "street" or all(map(_BARE.fullmatch, values)):
         return separator(field).join(values)
-    channel = _REACHES.get(field, ("", ""))[0]
+    channel = REACHES.get(field, ("", ""))[0]
     split = {"email": words.addresses, "phone": words.numbers}.get(channel, words.parts)
     return words.listed(values, split)
 
