@@ -33,6 +33,7 @@ from service.identity.batches import (
     Incoming,
     Origin,
     Other,
+    Rest,
     findings_of,
 )
 from service.identity.batches import (
@@ -221,9 +222,8 @@ class Registry:
         kept = self._settings.import_failures_kept
         origin = Origin(job_id, incoming.number, stream, kept)
         decide = partial(self._decide_on, terms)
-        run = BatchRun(
-            intake, incoming.places, others, broken, decide, terms, self._codec, self._index, origin
-        )
+        rest = Rest(incoming.places, others, broken)
+        run = BatchRun(origin, intake, rest, decide, terms, self._codec, self._index)
         # Tasks start in the order in which they are made, and so are the batches decided.
         return asyncio.create_task(self._finish(run, terms, findings_of(judged, checked)))
 

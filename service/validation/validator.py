@@ -189,7 +189,7 @@ class Validator:
         kinds = np.asarray(emails.domain_ids, np.int64) << _KIND_BITS | reasons << 1
         kinds |= np.asarray(emails.role, np.int64)
         distinct, inverse = np.unique(kinds, return_inverse=True)
-        places = (inverse + len(findings)).astype(np.int32)
+        places: npt.NDArray[np.int32] = (inverse + len(findings)).astype(np.int32)
         for kind in distinct.tolist():
             number, reason = kind >> _KIND_BITS, _REASONS[kind >> 1 & _REASON_MASK]
             domain = names[number] if number >= 0 else ""
@@ -351,6 +351,6 @@ def _judge_phones(
     # What is no number at all has no reason of its own.
     reasons = np.frombuffer(numbers.reasons(), np.uint8)
     distinct, inverse = np.unique(reasons, return_inverse=True)
-    places = (inverse + len(findings)).astype(np.int32)
+    places: npt.NDArray[np.int32] = (inverse + len(findings)).astype(np.int32)
     findings += [known.of(_REASONS[one or Reason.PHONE_FORMAT], now) for one in distinct.tolist()]
     return places

@@ -62,7 +62,7 @@ def as_rows(header: list[str], rows: list[list[str]]) -> list[v1.Customer]:
 def as_columns(header: list[str], rows: list[list[str]]) -> Any:
     """Read a table as columns."""
     cells = {place: pa.array(list(c)) for place, c in enumerate(zip(*rows, strict=True))}
-    return Reader(ColumnMapping.of(header)).read(Block(1, len(rows), 0, cells)).batch
+    return Reader(ColumnMapping.of(header)).read(Block(1, len(rows), 0, cells, {})).batch
 
 
 def arrow(batch: Any, number: int) -> v1.ImportCustomersRequest:

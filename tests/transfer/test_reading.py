@@ -31,7 +31,7 @@ many = settings(max_examples=300, deadline=None)
 def block(rows: Sequence[Sequence[str]], first: int = 1) -> Block:
     """Return rows as a table gives them."""
     columns = [pa.array(list(cells), pa.string()) for cells in zip(*rows, strict=True)]
-    return Block(first, len(rows), 0, dict(enumerate(columns)))
+    return Block(first, len(rows), 0, dict(enumerate(columns)), {})
 
 
 def read(mapping: ColumnMapping, rows: Sequence[Sequence[str]], first: int = 1) -> Read:
