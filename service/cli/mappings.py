@@ -16,7 +16,7 @@ from service.transfer.mapping import NOTHING_SAID, Choices, ColumnMapping, Sugge
 from service.transfer.saved import SavedMappings, configuration_folder
 from service.transfer.tables import Preview, Table
 
-LOOKED_AT_ROWS = 1_000  # of a file: as many as are looked at of a column
+LOOKED_AT_ROWS = 300  # of a file: more would hardly change the picture, and take their time
 EXAMPLES = 2
 EXAMPLE_CHARS = 24
 
