@@ -72,9 +72,10 @@ class Mapped:
 
     def warn(self) -> None:
         """Say which columns are left out, which seem to be something else, which mapping fits."""
-        if self.mapping.unrecognised:
-            names = ", ".join(repr(name) for name in self.mapping.unrecognised)
-            complain(f"columns left out: {names}")
+        known = self._said | self._saved
+        missed = [name for name in self.mapping.unrecognised if name.casefold() not in known]
+        if missed:
+            complain(f"columns left out: {', '.join(map(repr, missed))}")
         for one, field in zip(self.mapping.suggestions, self.mapping.fields, strict=True):
             if one.warning and one.field == field:
                 complain(f"column {one.column!r} is taken for {field}, but {one.warning}")
@@ -88,6 +89,7 @@ class Mapped:
             for place, (column, one) in enumerate(
                 zip(self.mapping.header, self.mapping.suggestions, strict=True)
             )
+            if one.field != IGNORED  # of a file of failures
         ]
         rows += [("", field, "", "every row", value) for field, value in self.mapping.constants]
         columns = ("column", "field", "sure", "why", "for example")

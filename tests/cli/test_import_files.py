@@ -157,9 +157,9 @@ def test_columns_are_read_as_options_say(configured: Namesake, tmp_path: Path) -
     key = uuid.uuid4().hex[:8]
     source = tmp_path / "people.csv"
     source.write_bytes(
-        "Nummer;Nachname;Datum;Mail 1;Stadt\n"
-        f"{key}-1;Müller;03/04/1990;a{key}@x.org;Köln\n"
-        f"{key}-2;Weiß;1990.04.05;b{key}@x.org;\n".encode("cp1252")
+        "Nummer;Nachname;Datum;Mail 1;Stadt;Schuh\n"
+        f"{key}-1;Müller;03/04/1990;a{key}@x.org;Köln;42\n"
+        f"{key}-2;Weiß;1990.04.05;b{key}@x.org;;43\n".encode("cp1252")
     )
     options = (
         "--map", "Nummer=id", "--map", "Datum=birth_date", "--dates", "mdy",
@@ -167,6 +167,7 @@ def test_columns_are_read_as_options_say(configured: Namesake, tmp_path: Path) -
     )  # fmt: skip
     tried = configured("import", str(source), *options, "--dry-run")
     assert tried.status == 0, tried.err
+    assert "columns left out: 'Schuh'" in tried.err
     for part in ("windows-1252", "semicolons", "birth_date (mdy)", "--map", "Müller", "every row"):
         assert part in tried.err
     assert configured("mappings", "list", "--json").lines == []
@@ -184,6 +185,7 @@ def test_columns_are_read_as_options_say(configured: Namesake, tmp_path: Path) -
     assert "a saved mapping fits: --mapping mine" in hinted.err
     again = configured("import", str(source), "--mapping", "mine", "--json")
     assert again.lines[0]["counts"]["rows"] == 2
+    assert again.err == ""  # what was left out was left out on purpose
     assert again.lines[0]["jobId"] == done.lines[0]["jobId"]  # read alike, it is the same job
     assert configured("mappings", "delete", "mine").status == 0
     gone = configured("import", str(source), "--mapping", "mine")
