@@ -84,10 +84,10 @@ cdef struct _Hash:
     uint64_t first
     uint64_t tail
 
-cdef struct _Slot:  # of the table of what is asked for
+cdef struct _Slot:  # of the table of what rows have
     uint64_t hash
-    int32_t asker  # NOBODY: free
-    bint is_shared
+    int32_t holder  # the first row that has it; NOBODY: free
+    bint is_asked, is_shared
 
 cdef struct _New:  # a row that is created
     int32_t index
@@ -125,7 +125,7 @@ cdef class Intake:
         self._ids = <uint64_t*>malloc((count + 1) * sizeof(uint64_t))
         self._blocks = <uint64_t[2]*>malloc((count + 1) * KEYS_LIMIT * sizeof(words))
         self._block_ends = <int64_t*>calloc(count + 1, sizeof(int64_t))
-        self._stale = <uint8_t*>malloc(count + 1)
+        self._stale = <uint8_t*>malloc(count + 1)  # the last one stands for other rows
         self._new_ids = <char*>malloc(count * ID_BYTES + 1)
         if (
             not self._hashes or not self._ids or not self._blocks or not self._block_ends
@@ -170,32 +170,61 @@ cdef class Intake:
 
         Those whose id is in use or was, whose keys somebody has that are asked for (`asked`: bits
         of ways to match, none of rows with an id where it goes `by_id`), or which share such a key
-        with another row of the batch, so that one may be the other. `held` is that of a
-        transaction; `others` are the hashed identities keys of rows that are no ordinary ones:
-        native words, the first 64 bits of each. All others can be put by `create`, in any order.
+        with another row of the batch, so that one may be the other. With them those that share
+        any key with one of these: who is the older of two is seen by who asks for it later. All
+        others can be put by `create` before them. `held` is that of a transaction; `others` are
+        the hashed identities keys of rows that are no ordinary ones: native words, the first 64
+        bits of each.
         """
         cdef Prepared rows = self.rows
         cdef const uint64_t[::1] foreign = memoryview(others).cast("B").cast("Q")
+        cdef Py_ssize_t row
+        cdef int32_t* parents = <int32_t*>malloc((rows.count + 1) * sizeof(int32_t))
+        if parents == NULL:
+            raise MemoryError
+        try:
+            memcpy(self._stale, rows.odd, rows.count)
+            for row in range(rows.count + 1):
+                parents[row] = <int32_t>row
+            self._find_shared(asked, by_id, foreign, parents)
+            self._find_stored(calls, ids, identities, asked, by_id)
+            self._find_held(held, asked, by_id)
+            self._spread(parents)
+        finally:
+            free(parents)
+        return [row for row in range(rows.count) if self._stale[row]]
+
+    cdef int _find_held(self, held, uint8_t asked, bint by_id) except -1:
+        """Mark rows whose keys are in sorted runs."""
+        cdef Prepared rows = self.rows
         cdef Py_ssize_t row, count = 0
         cdef int64_t i, keys = rows.key_ends[rows.count]
-        memcpy(self._stale, rows.odd, rows.count)
-        self._find_shared(asked, by_id, foreign)
-        self._find_stored(calls, ids, identities, asked, by_id)
         cdef bytes wanted = PyBytes_FromStringAndSize(NULL, keys * sizeof(_Hash))
         cdef _Hash* hashes = <_Hash*>PyBytes_AS_STRING(wanted)
+        cdef const unsigned char[::1] found
         for row in range(rows.count):
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
                 if self._is_asked(row, i, asked, by_id):
                     hashes[count] = self._hashes[i]
                     count += 1
-        cdef const unsigned char[::1] found = held(memoryview(wanted)[: count * sizeof(_Hash)], count)
+        found = held(memoryview(wanted)[: count * sizeof(_Hash)], count)
         count = 0
         for row in range(rows.count):
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
                 if self._is_asked(row, i, asked, by_id):
                     self._stale[row] |= found[count]
                     count += 1
-        return [row for row in range(rows.count) if self._stale[row]]
+        return 0
+
+    cdef void _spread(self, int32_t* parents) noexcept nogil:
+        """Mark all rows of a set of which one is marked; the one of strangers is."""
+        cdef Py_ssize_t row, strangers = self.count
+        self._stale[strangers] = True
+        for row in range(self.count):
+            self._stale[_root(parents, <int32_t>row)] |= self._stale[row]
+        self._stale[_root(parents, <int32_t>strangers)] = True
+        for row in range(self.count):
+            self._stale[row] |= self._stale[_root(parents, <int32_t>row)]
 
     cdef inline bint _is_asked(
         self, Py_ssize_t row, int64_t key, uint8_t asked, bint by_id
@@ -203,9 +232,9 @@ cdef class Intake:
         return self.rows.keys[key].asked & asked and not (by_id and self.rows.ids[row].size)
 
     cdef int _find_shared(
-        self, uint8_t asked, bint by_id, const uint64_t[::1] foreign
+        self, uint8_t asked, bint by_id, const uint64_t[::1] foreign, int32_t* parents
     ) except -1:
-        """Mark rows of which one asks for what another has."""
+        """Mark rows of which one asks for what another has; unite those that share anything."""
         cdef Py_ssize_t size = 64
         cdef _Slot* slots
         cdef Py_ssize_t i
@@ -216,10 +245,10 @@ cdef class Intake:
         if slots == NULL:
             raise MemoryError
         for i in range(size):
-            slots[i].asker, slots[i].is_shared = NOBODY, False
+            slots[i].holder = NOBODY
         try:
             with nogil:
-                self._share(rows, slots, size - 1, asked, by_id, foreign)
+                self._share(rows, slots, size - 1, asked, by_id, foreign, parents)
         finally:
             free(slots)
         return 0
@@ -232,29 +261,28 @@ cdef class Intake:
         uint8_t asked,
         bint by_id,
         const uint64_t[::1] foreign,
+        int32_t* parents,
     ) noexcept nogil:
         cdef Py_ssize_t row, other
         cdef int64_t i
-        cdef _Slot* slot
+        cdef const _Slot* slot
         cdef int32_t stranger = <int32_t>rows.count  # asks for what it has, and is no row here
         for other in range(foreign.shape[0]):
-            _ask(slots, mask, foreign[other], stranger)
+            _hold(slots, mask, foreign[other], stranger, True, parents)
         for row in range(rows.count):
             if rows.ids[row].size:
-                _ask(slots, mask, self._ids[row], <int32_t>row)
+                _hold(slots, mask, self._ids[row], <int32_t>row, True, parents)
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
-                if self._is_asked(row, i, asked, by_id):
-                    _ask(slots, mask, self._hashes[i].first, <int32_t>row)
-        for row in range(rows.count):  # what a row has and does not ask for, another may
-            for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
-                slot = _slot(slots, mask, self._hashes[i].first)
-                if slot.asker != NOBODY and slot.asker != row:
-                    slot.is_shared = True
+                _hold(
+                    slots, mask, self._hashes[i].first, <int32_t>row,
+                    self._is_asked(row, i, asked, by_id), parents,
+                )
         for row in range(rows.count):
             if rows.ids[row].size:
                 self._stale[row] |= _slot(slots, mask, self._ids[row]).is_shared
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
-                self._stale[row] |= _slot(slots, mask, self._hashes[i].first).is_shared
+                slot = _slot(slots, mask, self._hashes[i].first)
+                self._stale[row] |= slot.is_shared and slot.is_asked
 
     cdef int _find_stored(
         self, Calls calls, ids, identities, uint8_t asked, bint by_id
@@ -485,17 +513,31 @@ def id_key(str id not None):
 cdef inline _Slot* _slot(_Slot* slots, uint64_t mask, uint64_t hash) noexcept nogil:
     """Return where a hash is, or the free place where it would be."""
     cdef uint64_t at = hash & mask
-    while slots[at].asker != NOBODY and slots[at].hash != hash:
+    while slots[at].holder != NOBODY and slots[at].hash != hash:
         at = at + 1 & mask
     return &slots[at]
 
 
-cdef inline void _ask(_Slot* slots, uint64_t mask, uint64_t hash, int32_t row) noexcept nogil:
+cdef inline void _hold(
+    _Slot* slots, uint64_t mask, uint64_t hash, int32_t row, bint is_asked, int32_t* parents
+) noexcept nogil:
+    """Note that a row has a key, and whether it asks for it."""
     cdef _Slot* slot = _slot(slots, mask, hash)
-    if slot.asker == NOBODY:
-        slot.hash, slot.asker = hash, row
-    elif slot.asker != row:
+    if slot.holder == NOBODY:
+        slot.hash, slot.holder, slot.is_asked, slot.is_shared = hash, row, is_asked, False
+        return
+    slot.is_asked |= is_asked
+    if slot.holder != row:
         slot.is_shared = True
+        parents[_root(parents, row)] = _root(parents, slot.holder)
+
+
+cdef inline int32_t _root(int32_t* parents, int32_t row) noexcept nogil:
+    """Return what stands for the set of a row."""
+    while parents[row] != row:
+        parents[row] = parents[parents[row]]
+        row = parents[row]
+    return row
 
 
 cdef int _look(void* txn, unsigned int table, const unsigned char* key, size_t size) noexcept nogil:
