@@ -110,6 +110,8 @@ cdef class Intake:
     cdef uint64_t[2]* _blocks  # key and second key
     cdef int64_t* _block_ends
     cdef uint8_t* _stale  # rows that are to be decided one by one
+    cdef _New* _news  # rows that were put
+    cdef Py_ssize_t _made  # how many
     cdef char* _new_ids
 
     def __init__(self, Prepared rows not None, bytes secret not None):
@@ -125,11 +127,12 @@ cdef class Intake:
         self._ids = <uint64_t*>malloc((count + 1) * sizeof(uint64_t))
         self._blocks = <uint64_t[2]*>malloc((count + 1) * KEYS_LIMIT * sizeof(words))
         self._block_ends = <int64_t*>calloc(count + 1, sizeof(int64_t))
-        self._stale = <uint8_t*>malloc(count + 1)  # the last one stands for other rows
+        self._stale = <uint8_t*>malloc(count + 1)
+        self._news = <_New*>malloc((count + 1) * sizeof(_New))
         self._new_ids = <char*>malloc(count * ID_BYTES + 1)
         if (
             not self._hashes or not self._ids or not self._blocks or not self._block_ends
-            or not self._stale or not self._new_ids
+            or not self._stale or not self._news or not self._new_ids
         ):
             raise MemoryError
         with nogil:
@@ -141,6 +144,7 @@ cdef class Intake:
         free(self._blocks)
         free(self._block_ends)
         free(self._stale)
+        free(self._news)
         free(self._new_ids)
 
     cdef void _hash(self, Prepared rows, const uint64_t* secret) noexcept nogil:
@@ -170,29 +174,21 @@ cdef class Intake:
 
         Those whose id is in use or was, whose keys somebody has that are asked for (`asked`: bits
         of ways to match, none of rows with an id where it goes `by_id`), or which share such a key
-        with another row of the batch, so that one may be the other. With them those that share
-        any key with one of these: who is the older of two is seen by who asks for it later. All
-        others can be put by `create` before them. `held` is that of a transaction; `others` are
-        the hashed identities keys of rows that are no ordinary ones: native words, the first 64
-        bits of each.
+        with another row of the batch, so that one may be the other. `held` is that of a
+        transaction; `others` are the hashed identities keys of rows that are no ordinary ones:
+        native words, the first 64 bits of each.
+
+        All other rows can be put by `create`, and what is decided about these sees no difference
+        whether their entries are there yet.
         """
-        cdef Prepared rows = self.rows
         cdef const uint64_t[::1] foreign = memoryview(others).cast("B").cast("Q")
         cdef Py_ssize_t row
-        cdef int32_t* parents = <int32_t*>malloc((rows.count + 1) * sizeof(int32_t))
-        if parents == NULL:
-            raise MemoryError
-        try:
-            memcpy(self._stale, rows.odd, rows.count)
-            for row in range(rows.count + 1):
-                parents[row] = <int32_t>row
-            self._find_shared(asked, by_id, foreign, parents)
-            self._find_stored(calls, ids, identities, asked, by_id)
-            self._find_held(held, asked, by_id)
-            self._spread(parents)
-        finally:
-            free(parents)
-        return [row for row in range(rows.count) if self._stale[row]]
+        self._made = 0
+        memcpy(self._stale, self.rows.odd, self.count)
+        self._find_shared(asked, by_id, foreign)
+        self._find_stored(calls, ids, identities, asked, by_id)
+        self._find_held(held, asked, by_id)
+        return [row for row in range(self.count) if self._stale[row]]
 
     cdef int _find_held(self, held, uint8_t asked, bint by_id) except -1:
         """Mark rows whose keys are in sorted runs."""
@@ -216,25 +212,15 @@ cdef class Intake:
                     count += 1
         return 0
 
-    cdef void _spread(self, int32_t* parents) noexcept nogil:
-        """Mark all rows of a set of which one is marked; the one of strangers is."""
-        cdef Py_ssize_t row, strangers = self.count
-        self._stale[strangers] = True
-        for row in range(self.count):
-            self._stale[_root(parents, <int32_t>row)] |= self._stale[row]
-        self._stale[_root(parents, <int32_t>strangers)] = True
-        for row in range(self.count):
-            self._stale[row] |= self._stale[_root(parents, <int32_t>row)]
-
     cdef inline bint _is_asked(
         self, Py_ssize_t row, int64_t key, uint8_t asked, bint by_id
     ) noexcept nogil:
         return self.rows.keys[key].asked & asked and not (by_id and self.rows.ids[row].size)
 
     cdef int _find_shared(
-        self, uint8_t asked, bint by_id, const uint64_t[::1] foreign, int32_t* parents
+        self, uint8_t asked, bint by_id, const uint64_t[::1] foreign
     ) except -1:
-        """Mark rows of which one asks for what another has; unite those that share anything."""
+        """Mark rows of which one asks for what another has."""
         cdef Py_ssize_t size = 64
         cdef _Slot* slots
         cdef Py_ssize_t i
@@ -248,7 +234,7 @@ cdef class Intake:
             slots[i].holder = NOBODY
         try:
             with nogil:
-                self._share(rows, slots, size - 1, asked, by_id, foreign, parents)
+                self._share(rows, slots, size - 1, asked, by_id, foreign)
         finally:
             free(slots)
         return 0
@@ -261,21 +247,20 @@ cdef class Intake:
         uint8_t asked,
         bint by_id,
         const uint64_t[::1] foreign,
-        int32_t* parents,
     ) noexcept nogil:
         cdef Py_ssize_t row, other
         cdef int64_t i
         cdef const _Slot* slot
         cdef int32_t stranger = <int32_t>rows.count  # asks for what it has, and is no row here
         for other in range(foreign.shape[0]):
-            _hold(slots, mask, foreign[other], stranger, True, parents)
+            _hold(slots, mask, foreign[other], stranger, True)
         for row in range(rows.count):
             if rows.ids[row].size:
-                _hold(slots, mask, self._ids[row], <int32_t>row, True, parents)
+                _hold(slots, mask, self._ids[row], <int32_t>row, True)
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
                 _hold(
                     slots, mask, self._hashes[i].first, <int32_t>row,
-                    self._is_asked(row, i, asked, by_id), parents,
+                    self._is_asked(row, i, asked, by_id),
                 )
         for row in range(rows.count):
             if rows.ids[row].size:
@@ -320,6 +305,8 @@ cdef class Intake:
         self,
         Calls calls not None,
         tables,
+        Py_ssize_t first,
+        Py_ssize_t end,
         uint64_t first_row,
         uint64_t first_sequence,
         uint64_t now_us,
@@ -327,35 +314,44 @@ cdef class Intake:
         bytes times not None,
         bytes random not None,
     ):
-        """Put the rows that `stale` left out; return how many, and their entries for runs.
+        """Put those of the rows from `first` to before `end` that `stale` left out.
 
-        The entries are those of identities and those of blocks, native words. `times` are the
-        encoded ones of their records, `random` has 10 bytes for each row.
+        Returns how many they are. Their entries of identities and blocks are not put: `entries`.
+        `times` are the encoded ones of their records, `random` has 10 bytes for each row.
         """
         cdef Py_ssize_t count = 0, row
-        cdef _New* news = <_New*>malloc((self.rows.count + 1) * sizeof(_New))
-        if news == NULL:
-            raise MemoryError
-        if PyBytes_GET_SIZE(random) < RANDOM_BYTES * self.rows.count:
+        cdef _New* news
+        if not 0 <= first <= end <= self.count or self._made + end - first > self.count:
+            raise IndexError(end)
+        if PyBytes_GET_SIZE(random) < RANDOM_BYTES * (end - first):
             raise ValueError("10 random bytes for each row")
-        try:
-            for row in range(self.rows.count):
-                if not self._stale[row]:
-                    news[count].index = <int32_t>row
-                    news[count].row = first_row + count
-                    news[count].id = self.rows.ids[row]
-                    count += 1
-            self._name(news, count, now_us // 1_000, <const unsigned char*>PyBytes_AS_STRING(random))
-            self._put(calls, tables, news, count, first_sequence, now_us, actor, times)
-            return count, self._identity_entries(news, count), self._block_entries(news, count)
-        finally:
-            free(news)
+        news = self._news + self._made
+        for row in range(first, end):
+            if not self._stale[row]:
+                news[count].index = <int32_t>row
+                news[count].row = first_row + count
+                news[count].id = self.rows.ids[row]
+                count += 1
+        self._name(news, count, now_us // 1_000, <const unsigned char*>PyBytes_AS_STRING(random))
+        self._put(calls, tables, news, count, first_sequence, now_us, actor, times)
+        self._made += count
+        return count
+
+    def entries(self):
+        """Return the entries of all rows that were put, for runs: of identities, and of blocks.
+
+        Native words, two an entry.
+        """
+        return self._identity_entries(self._news, self._made), self._block_entries(
+            self._news, self._made
+        )
 
     cdef int _name(
         self, _New* news, Py_ssize_t count, uint64_t now_ms, const unsigned char* random
     ) except -1:
         """Give ids to the rows that have none: UUIDs of version 7 (RFC 9562), ascending."""
         cdef uint64_t[2]* drawn
+        cdef char* to
         cdef Py_ssize_t i, wanted = 0, used = 0
         for i in range(count):
             wanted += news[i].id.size == 0
@@ -372,10 +368,11 @@ cdef class Intake:
         qsort(drawn, wanted, sizeof(uint64_t[2]), _by_words)
         for i in range(count):
             if news[i].id.size == 0:
-                news[i].id.at = <unsigned char*>self._new_ids + used * ID_BYTES
+                to = self._new_ids + news[i].index * ID_BYTES
+                news[i].id.at = <unsigned char*>to
                 news[i].id.size = ID_BYTES
                 _write_uuid(
-                    self._new_ids + used * ID_BYTES,
+                    to,
                     now_ms << 16 | 0x7000 | drawn[used][0],
                     <uint64_t>1 << 63 | drawn[used][1],
                 )
@@ -519,7 +516,7 @@ cdef inline _Slot* _slot(_Slot* slots, uint64_t mask, uint64_t hash) noexcept no
 
 
 cdef inline void _hold(
-    _Slot* slots, uint64_t mask, uint64_t hash, int32_t row, bint is_asked, int32_t* parents
+    _Slot* slots, uint64_t mask, uint64_t hash, int32_t row, bint is_asked
 ) noexcept nogil:
     """Note that a row has a key, and whether it asks for it."""
     cdef _Slot* slot = _slot(slots, mask, hash)
@@ -527,17 +524,7 @@ cdef inline void _hold(
         slot.hash, slot.holder, slot.is_asked, slot.is_shared = hash, row, is_asked, False
         return
     slot.is_asked |= is_asked
-    if slot.holder != row:
-        slot.is_shared = True
-        parents[_root(parents, row)] = _root(parents, slot.holder)
-
-
-cdef inline int32_t _root(int32_t* parents, int32_t row) noexcept nogil:
-    """Return what stands for the set of a row."""
-    while parents[row] != row:
-        parents[row] = parents[parents[row]]
-        row = parents[row]
-    return row
+    slot.is_shared |= slot.holder != row
 
 
 cdef int _look(void* txn, unsigned int table, const unsigned char* key, size_t size) noexcept nogil:
