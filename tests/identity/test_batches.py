@@ -37,7 +37,7 @@ from service.server.wire import Records, Rows, card
 from service.settings import Settings
 from service.validation.validator import Validator
 
-SEEDS = 600
+SEEDS = 60
 ORDERS = (
     (MatchBy.CUSTOMER_ID, MatchBy.IDENTITY, MatchBy.MOBILE, MatchBy.PHONE, MatchBy.EMAIL),
     (MatchBy.CUSTOMER_ID,),
