@@ -27,6 +27,14 @@ go on as a folder grows is in `benchmarks.growth`. Left out: making and encoding
 before), updates, rows that fail, several streams. The peak of memory is the server's after an
 import and exports: all of it (VmHWM, which counts pages of the mapped file that happen to be in
 memory), and its own (RssAnon).
+
+What perf showed of the server (November 2026, `perf record --call-graph dwarf`): a row costs 12 µs
+of its processors, as a message or as Arrow, and 0.5 µs of the client's, so that an import is bound
+by the two cores and not by the disk. Two fifths are the writer thread: a half of that puts rows (in
+the order of their numbers) and makes sorted runs, with merges; a tenth asks who is there already;
+a quarter is the commit, in the kernel. A third is the event loop, and half of that the validator:
+of each batch it makes a finding for every distinct domain, some 300 here. The last quarter, in two
+threads, encodes records with their findings and packs features.
 """
 
 from __future__ import annotations
