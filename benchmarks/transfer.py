@@ -74,7 +74,7 @@ FULL = Plan(
     rows=100_000,
     rounds=3,
     rich_rows=40_000,
-    saving=saving.Plan(rows=1_000_000, calls_s=100, run_s=1.0, alone_s=4.0),
+    saving=saving.Plan(rows=500_000, calls_s=100, run_s=1.0, alone_s=4.0),
 )
 QUICK = Plan(
     rows=20_000,
