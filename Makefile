@@ -48,7 +48,8 @@ lint: $(READY) $(BUF) ## Check style, types and protos
 	$(BIN)/mypy
 	$(BUF) lint build/protos.binpb --config proto/buf.yaml --path namesake
 
-bench: $(BUILT) ## Measure, print ratios and write benchmarks/RESULTS.md
+bench: $(BUILT) ## Measure, print ratios and write benchmarks/RESULTS.md (installs postgresql if missing)
+	@benchmarks/services.sh
 	@$(BIN)/python -m benchmarks
 
 proto: $(READY) ## Generate the stubs anew

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +15,7 @@ from benchmarks import (
     comparators,
     emails,
     files,
+    growth,
     lists,
     matching,
     names,
@@ -27,8 +29,8 @@ from benchmarks.processes import Others
 from benchmarks.report import Report
 
 NAMES = (
-    "rpc", "transfer", "files", "phones", "emails", "names", "comparators", "lists", "scoring",
-    "matching",
+    "rpc", "transfer", "growth", "files", "phones", "emails", "names", "comparators", "lists",
+    "scoring", "matching",
 )  # fmt: skip
 
 
@@ -37,24 +39,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--only", choices=NAMES, help="one of the parts")
     parser.add_argument("--quick", action="store_true", help="a few minutes, and rougher")
+    parser.add_argument("--growth-rows", type=int, help="rows of the growth: by default a million")
+    parser.add_argument("--plot", type=Path, help="draw the growth into this file (PNG)")
     options = parser.parse_args()
     started, others = perf_counter(), Others()
+    plan = _growth_plan(options.quick, options.growth_rows, options.plot)
     reports = [
-        _measure(name, quick=options.quick) for name in NAMES if options.only in (None, name)
+        _measure(name, plan, quick=options.quick) for name in NAMES if options.only in (None, name)
     ]
     report.show(reports, others.share())
     if not options.quick and not options.only:
         seconds = perf_counter() - started
-        report.write(reports, "python -m benchmarks", seconds, others.share())
+        command = " ".join(("python -m benchmarks", *sys.argv[1:]))
+        report.write(reports, command, seconds, others.share())
 
 
-def _measure(name: str, *, quick: bool) -> Report:
+def _growth_plan(quick: bool, rows: int | None, plot: Path | None) -> growth.Plan:
+    plan = growth.QUICK if quick else growth.FULL
+    return growth.Plan(rows or plan.rows, plot)
+
+
+def _measure(name: str, growth_plan: growth.Plan, *, quick: bool) -> Report:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="namesake-bench-") as temporary:
         folder = Path(temporary)
         if name == "rpc":
             plan = rpc.QUICK if quick else rpc.FULL
             return asyncio.run(rpc.measure(folder, plan, console.print))
+        if name == "growth":
+            return asyncio.run(growth.measure(folder, growth_plan, console.print))
         if name == "phones":
             return phones.measure(folder, phones.QUICK if quick else phones.FULL, console.print)
         if name == "emails":

@@ -8,12 +8,8 @@ the writer thread under it (decisions and LMDB). cProfile makes Python calls sev
 and leaves compiled ones as they are: trust its order and call counts, and the bare run for time.
 The DNS is not asked: every domain is PENDING, as in a first import.
 
-What it showed (November 2026): the two threads' processor time adds up to the time of the clock,
-so the import is bound by the GIL and not by the disk, and work that moves from one thread to the
-other gains nothing. On the loop a third goes to `Records._seal`, a third to the rules and to
-taking the card out of the message, a third to normal forms and findings. On the writer two fifths
-go to calls into LMDB, a few µs each because each gives the GIL away and must win it back; next come
-stamping the record and drawing the id (`posix.urandom`, which gives the GIL away as well).
+What it shows (November 2026) is little: nearly all of the time is within compiled modules, where
+cProfile does not look. What perf sees there stands in `benchmarks.transfer`.
 """
 
 from __future__ import annotations

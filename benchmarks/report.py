@@ -16,7 +16,8 @@ from rich.table import Table as RichTable
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _PACKAGES = (
-    "grpcio", "lmdb", "protobuf", "phonenumbers", "rphonenumbers", "email-validator", "anyascii",
+    "grpcio", "lmdb", "protobuf", "pyarrow", "phonenumbers", "rphonenumbers", "email-validator",
+    "anyascii",
 )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ from benchmarks import cards, echo, processes
 from benchmarks.load import Call, Load, closed_loop, open_loop
 from benchmarks.processes import Serving
 from benchmarks.report import Report, Table, Target
-from benchmarks.transfer import import_all
+from benchmarks.streams import import_all
 from namesake import v1
 from tests.dns_servers import FaultyDns, mx
 
@@ -190,7 +190,7 @@ async def measure(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Repo
             for name in ("empty", "full")
         ]  # fmt: skip
         for server in (empty, full):
-            await _warm_dns(stack, server)
+            await warm_dns(stack, server)
         tell(f"importing {plan.customers:,} customers")
         await import_all(full.address, cards.import_messages(0, plan.customers), create_all=True)
         answer = await _sample(stack, full)
@@ -213,7 +213,7 @@ async def _channel(stack: AsyncExitStack, server: Serving) -> grpc.aio.Channel:
     return await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
 
 
-async def _warm_dns(stack: AsyncExitStack, server: Serving) -> None:
+async def warm_dns(stack: AsyncExitStack, server: Serving) -> None:
     """Check every domain until its verdict is cached."""
     stub = v1.ValidationServiceStub(await _channel(stack, server))
     queries = [v1.ContactQuery(email=f"a@{domain}") for domain in cards.domains()]

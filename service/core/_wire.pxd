@@ -19,6 +19,9 @@ cdef enum:  # ways to match that ask for a key, a bit each: 1 << `identity.regis
     BY_PHONE = 16
     BY_EMAIL = 32
 
+cdef enum:
+    IS_MOBILE = 64  # beside these: a phone that is a mobile one by the kind or type of some point
+
 
 cdef enum:
     STAMP_BYTES = 64  # beside body, id and times
@@ -31,7 +34,7 @@ cdef struct Text:
 cdef struct Key:  # under which others find a row
     Text text
     uint8_t kind
-    uint8_t asked  # by which ways to match
+    uint8_t asked  # by which ways to match; and IS_MOBILE
 
 
 cdef class Prepared:

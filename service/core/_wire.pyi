@@ -7,7 +7,7 @@ from service.core._emails import Emails
 from service.core._features import Packed
 from service.core._phones import Phones
 from service.core._text import Texts
-from service.core.model import Card, Checked, Finding, Sealed
+from service.core.model import Card, Checked, Finding, Held, Sealed
 
 FIELDS: dict[str, dict[int, tuple[str, int, bool, int | str]]]
 SHAPES: dict[str, int]
@@ -101,6 +101,9 @@ class Prepared:
 
     def body(self, index: int) -> bytes:
         """Return the body of a row."""
+
+    def held(self, index: int) -> Held:
+        """Return what a row holds, as `Draft.seal` says."""
 
     def assumed(self, index: int) -> tuple[str, ...]:
         """Return the fields that a row does not have and its body has."""

@@ -1012,7 +1012,7 @@ cdef object _card(bytes batch, _Span span, const _Bounds* bounds, Extra extra):
     draft.kind = row.kind
     draft.state = row.state
     draft.emails, draft.phones = row.emails, row.phones
-    draft.identities = _identities(draft) if row.identities else ()
+    draft.identities = _identities(draft.edges) if row.identities else ()
     return _named(
         Card, (draft, _text(row.id), _text(row.etag), _points(draft, &row), draft.identities)
     )
@@ -1063,8 +1063,8 @@ cdef inline str _value(_Span point):
     return _text(field.body)
 
 
-cdef tuple _identities(Draft draft):
-    cdef _Cursor cursor = draft.section(SECTION_IDENTITIES)
+cdef tuple _identities(const Bytes* edges):
+    cdef _Cursor cursor = _cursor(_part(edges, SECTION_IDENTITIES), 0)
     cdef _Cursor inner
     cdef _Field field, type, value
     cdef list identities = []
@@ -1736,6 +1736,40 @@ cdef class Prepared:
             <const char*>self.bodies + start, self.ends[index + 1] - start
         )
 
+    def held(self, Py_ssize_t index):
+        """Return what a row holds, as `Draft.seal` says."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        cdef Batch batch = self.batch
+        cdef const Key* key
+        cdef list own = [], others = [], mobiles = []
+        cdef int64_t i
+        for i in range(self.key_ends[index], self.key_ends[index + 1]):
+            key = &self.keys[i]
+            if key.kind == KEY_EMAIL or key.kind == KEY_PHONE:
+                text = PyUnicode_DecodeUTF8(<const char*>key.text.at, key.text.size, NULL)
+                points = own if key.asked & (BY_EMAIL | BY_PHONE) else others
+                points.append((_EMAIL if key.kind == KEY_EMAIL else _PHONE, text))
+                if key.asked & IS_MOBILE:
+                    mobiles.append(text)
+        awaited = [
+            PyUnicode_DecodeUTF8(<const char*>self.awaited[i].at, self.awaited[i].size, NULL)
+            for i in range(self.awaited_ends[index], self.awaited_ends[index + 1])
+        ]
+        return _named(
+            Held,
+            (
+                "",
+                "",
+                (*own, *others),
+                _identities(batch._rows[index].edges),
+                tuple(awaited),
+                frozenset(mobiles),
+                len(own),
+                batch._rows[index].kind == KIND_COMPANY,
+            ),
+        )
+
     def assumed(self, Py_ssize_t index):
         """Return the fields that a row does not have and its body has."""
         if not 0 <= index < self.count:
@@ -1894,11 +1928,9 @@ cdef Py_ssize_t _add_point_keys(
         found = &points.found[i]
         if found.normal.at == found.normal.end:
             continue
-        asked = 0
+        asked = IS_MOBILE if found.is_mobile else 0
         if i < first + own:
-            asked = BY_EMAIL if kind == KEY_EMAIL else BY_PHONE
-            if found.is_mobile:
-                asked |= BY_MOBILE
+            asked |= BY_EMAIL if kind == KEY_EMAIL else BY_PHONE
         keys = _add_key(made, kind, found.normal, asked, keys)
         shared = _at(points.keys, points.key_ends, i)
         if not _same(shared, found.normal):
@@ -1956,6 +1988,9 @@ cdef Py_ssize_t _distinct(Prepared made, Py_ssize_t first, Py_ssize_t end) noexc
         else:
             made.keys[kept] = one[0]
             kept += 1
+    for i in range(first, kept):
+        if made.keys[i].asked & BY_PHONE and made.keys[i].asked & IS_MOBILE:
+            made.keys[i].asked |= BY_MOBILE
     return kept
 
 

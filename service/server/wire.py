@@ -315,10 +315,9 @@ class Records:
 
     def sealed(self, prepared: _wire.Prepared, index: int) -> Sealed:
         """Return one row of a batch; see `Codec.sealed`."""
-        body = prepared.body(index)
         return Sealed(
-            body,
-            self.held(body),
+            prepared.body(index),
+            prepared.held(index),
             prepared.assumed(index),
             prepared.numbered(index),
             prepared.features[index],

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
@@ -21,19 +22,33 @@ from hypothesis import strategies as st
 
 from demo.people import people, to_customer
 from namesake import v1
-from service.core._wire import FIELDS, SHAPES, Draft, Extra, Limits, batch_of, outline, walk
+from service.core._text import Column
+from service.core._wire import (
+    FIELDS,
+    SHAPES,
+    Batch,
+    Draft,
+    Extra,
+    Limits,
+    Prepared,
+    batch_of,
+    outline,
+    walk,
+)
 from service.core.model import (
     Card,
     Channel,
     Checked,
     Finding,
     Flag,
+    Held,
     PhoneType,
     Point,
     Reason,
     Sealed,
     Verdict,
 )
+from service.core.prepare import match_key
 from service.errors import NamesakeError
 from service.server import wire
 from service.settings import Settings
@@ -171,7 +186,89 @@ def hold_alike(
     sealed = walked.draft.seal(checked, encode)
     assert [sealed] == _unpacked(wire.Records(bounds).seal([expected], checked))
     assert type(sealed) is Sealed
+    hold_together(row, words.extra(), bounds, walked, checked, sealed)
     return True
+
+
+class _Found:
+    """Results as the columns that parsers give, of one channel."""
+
+    def __init__(self, checked: list[Checked], findings: list[Finding]) -> None:
+        self.normal, self._keys, self.extensions = Column(), Column(), Column()
+        self.keys: Any = self._keys  # of e-mails; those of phones are asked for
+        self.places = np.array([findings.index(one.finding) for one in checked], np.int32)
+        for one in checked:
+            self.normal.add(one.normal)
+            self._keys.add(match_key(one.channel, one.normal))
+            self.extensions.add(one.extension)
+        self._checked = checked
+
+    def of_phones(self) -> _Found:
+        self.keys = lambda: self._keys
+        return self
+
+    def normals(self) -> Column:
+        return self.normal
+
+    def types(self) -> bytes:
+        return bytes(one.phone_type or 0 for one in self._checked)
+
+    def regions(self) -> bytes:
+        return np.array([REGIONS.index(one.region) for one in self._checked], np.uint16).tobytes()
+
+
+REGIONS = ("", "GB", "001")
+
+
+def hold_together(
+    row: bytes, extra: Extra, bounds: Settings, walked: Card, checked: list[Checked], sealed: Sealed
+) -> None:
+    """Read and write a row that was taken as a part of a batch: thrice, with one that is not."""
+    batch = Batch(framed([row, b"\x0a", row, row]), limits(bounds), extra)
+    assert (batch.count, batch.ordinary, batch.others) == (4, 3, [(1, b"\x0a")])
+    assert batch.places() == [0, 2, 3]
+    assert [batch.card(place)[1:3] for place in range(3)] == [walked[1:3]] * 3
+    by_channel = {
+        channel: [one for one in zip(walked.points, checked, strict=True) if one[0][0] is channel]
+        for channel in Channel
+    }
+    for channel, texts in ((Channel.EMAIL, batch.emails), (Channel.PHONE, batch.phones)):
+        values = [point.value for point, _ in by_channel[channel]]
+        assert [texts[place] for place in range(len(texts))] == values * 3
+    regions = [point.region for point, _ in by_channel[Channel.PHONE]] * 3
+    if batch.regions is None:
+        assert not any(regions)
+    else:
+        assert [batch.regions[place] for place in range(len(regions))] == regions
+    findings = list({id(one.finding): one.finding for one in checked}.values())
+    emails = _Found([one for _, one in by_channel[Channel.EMAIL]] * 3, findings)
+    phones = _Found([one for _, one in by_channel[Channel.PHONE]] * 3, findings).of_phones()
+    awaited = (Reason.PENDING, Reason.MAIL_SERVER_UNKNOWN)
+    made = Prepared(
+        batch,
+        cast(Any, emails),
+        cast(Any, phones),
+        [encode(finding) for finding in findings],
+        emails.places,
+        phones.places,
+        bytes(finding.reason in awaited for finding in findings),
+        tuple(region.encode() for region in REGIONS),
+    )
+    for place in range(3):
+        assert made.body(place) == sealed.body
+        assert (made.assumed(place), made.numbered(place)) == (sealed.assumed, sealed.numbered)
+        _hold_the_same(made.held(place), sealed.held)
+
+
+def _hold_the_same(one: Held, other: Held) -> None:
+    """Say that two rows hold the same, but for the order and for what they hold twice."""
+    assert set(one.normals[: one.own]) == set(other.normals[: other.own])
+    assert set(one.normals) == set(other.normals)
+    assert one.identities == other.identities
+    mails = {normal for channel, normal in other.normals if channel is Channel.EMAIL}
+    domains = {normal.rpartition("@")[2] for normal in mails}
+    assert set(one.pending) == set(other.pending) & domains
+    assert (one.mobiles, one.is_company) == (other.mobiles, other.is_company)
 
 
 # Whole rows.
