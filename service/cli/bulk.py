@@ -163,7 +163,7 @@ def import_file(
     Examples:
       namesake import people.xlsx --map 'Kd-Nr=id' --map 'Karte=identity:loyalty' --region DE
       namesake import people.csv --dry-run --failures failed.csv
-      namesake import fair.csv --set source=fair --save-mapping fair --yes
+      namesake import fair.csv --set country=DE --save-mapping fair --yes
     """
     said = Choices.of_options(
         mapping or (),
