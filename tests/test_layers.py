@@ -60,7 +60,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pyarrow": {"transfer", "cli"},
     "python_calamine": {"transfer"},
     "rustpy_xlsxwriter": {"transfer"},
-    "numpy": {"core", "transfer", "cli"},
+    "numpy": {"core", "validation", "transfer", "cli"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -224,11 +224,11 @@ def _change(assigned: Iterable[str], cleared: Iterable[str]) -> v1.CustomerChang
             raise InvalidArgument(f"{name!r} {fault}", field="--set")
         given[name] = value
     account = given.pop(_ACCOUNT, "")
+    customs = [name for name in given if name.startswith(_CUSTOM)]
+    if len({name.split(":")[1] for name in customs}) < len(customs):  # in two types
+        raise InvalidArgument("a custom field is set twice", field="--set")
     values = _values(given)
     values.user_account = account
-    customs = [name for name in given if name.startswith(_CUSTOM)]
-    if len(values.custom_fields) < len(customs):
-        raise InvalidArgument("a custom field is set twice", field="--set")
     paths = [name for name in given if not name.startswith(_CUSTOM)]
     paths += [_ACCOUNT] * bool(account) + ["custom_fields"] * bool(customs)
     return v1.CustomerChange(

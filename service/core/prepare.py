@@ -6,7 +6,7 @@ their columns, and this module is for those who have a few values and want them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -52,6 +52,15 @@ class Judged(NamedTuple):
     findings: list[Finding]
     email_findings: npt.NDArray[np.int32]
     phone_findings: npt.NDArray[np.int32]
+
+    def tally(self) -> Iterator[tuple[Channel, Finding, int]]:
+        """Yield each finding that there is, and how often, by channel."""
+        of = ((Channel.EMAIL, self.email_findings), (Channel.PHONE, self.phone_findings))
+        for channel, places in of:
+            counts = np.bincount(places, minlength=len(self.findings)).tolist()
+            for finding, count in zip(self.findings, counts, strict=True):
+                if count:
+                    yield channel, finding, count
 
 
 def prepare_phones(values: Sequence[str], regions: Sequence[str], default: str) -> list[PhoneForm]:

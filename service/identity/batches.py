@@ -1,24 +1,24 @@
 """Batches of an import: what is decided about their rows, and how far their job is then.
 
-The rows of a batch and the job's progress are one transaction. Rows that are surely new, whatever
-their order (`Intake.stale`), are created together; each other row is decided as a save is.
+The rows of a batch and the job's progress are one transaction. Rows that are surely new
+(`Intake.stale`) are created together, as many as follow each other; each other row is decided as a
+save is, in its turn.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
 
 from service.core._wire import Batch as Rows
 from service.core.model import Card, Channel, Checked, Codec, Reason, Sealed, Verdict
 from service.core.prepare import Judged
 from service.errors import NamesakeError, NotFound
 from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
-from service.index import Decide, Decision, Index, Intake, PutRows, View, id_key
+from service.index import Decide, Decision, Index, Intake, PutEntries, PutRows, View, id_key
 
 if TYPE_CHECKING:
     from service.identity.registry import Saved, Terms
@@ -111,9 +111,16 @@ class BatchRun:
         self._begin()
         yield self.decide_open
         if self.is_open:
-            yield self.decide_new
+            yield self.decide_stale
+            first = 0
             for place, decide in self._left:
+                end = bisect_left(self._rest.places, place)
+                if first < end:
+                    yield partial(self.decide_new, first, end)
+                    first = end
                 yield partial(self.decide_row, place, decide)
+            if first < self._intake.count:
+                yield partial(self.decide_new, first, self._intake.count)
         yield self.decide_close
 
     def decide_open(self, view: View) -> Decision[None]:
@@ -135,25 +142,27 @@ class BatchRun:
             raise NotFound("the import is forgotten: too many others ended since", field="job_id")
         return job or Job(self._origin.job_id)
 
-    def decide_new(self, view: View) -> Decision[int]:
-        """Create the rows that are surely new; note what is to be decided one by one."""
+    def decide_stale(self, view: View) -> Decision[None]:
+        """Find the rows that are to be decided one by one."""
         try:
             stale = view.stale(self._intake, self._asked, self._by_id, self._keys)
         except Exception as error:
             self._fault = error
             raise
-        self._left = [
-            (self._rest.places[index], partial(self._decide_one, index)) for index in stale
-        ]
+        places = self._rest.places
+        self._left = [(places[index], partial(self._decide_one, index)) for index in stale]
         self._left += [
             (one.place, partial(self._decide, one.card, one.sealed)) for one in self._rest.others
         ]
         self._left.sort(key=lambda left: left[0])
         self.failures = [failure_of(self._row(place), error) for place, error in self._rest.broken]
-        created = self._intake.count - len(stale)
-        self._tally[_CREATED] = created
-        put = PutRows(self._intake, self._codec.times(view.now_us, view.now_us), self._terms.actor)
-        return Decision(created, (put,) if created else ())
+        self._tally[_CREATED] = self._intake.count - len(stale)
+        return Decision(None)
+
+    def decide_new(self, first: int, end: int, view: View) -> Decision[None]:
+        """Create the rows from `first` to before `end` that are surely new."""
+        times = self._codec.times(view.now_us, view.now_us)
+        return Decision(None, (PutRows(self._intake, first, end, times, self._terms.actor),))
 
     def _decide_one(self, index: int, view: View) -> Decision[Saved]:
         rows = self._intake.rows
@@ -187,7 +196,8 @@ class BatchRun:
             self.failures,
             view.now_us,
         )
-        return Decision(*batch_puts(self._job, job, self.failures, self._origin.failures_kept))
+        job, puts = batch_puts(self._job, job, self.failures, self._origin.failures_kept)
+        return Decision(job, (PutEntries(self._intake), *puts))
 
 
 _CREATED, _UPDATED, _UNCHANGED, _SKIPPED = 1, 2, 3, 4  # of `registry.Outcome`
@@ -195,16 +205,9 @@ _CREATED, _UPDATED, _UNCHANGED, _SKIPPED = 1, 2, 3, 4  # of `registry.Outcome`
 
 def findings_of(judged: Judged, checked: Sequence[Checked]) -> Found:
     """Count the findings on a batch's contact points."""
-    found: Found = Counter()
-    count = len(judged.findings)
-    for channel, places in (
-        (Channel.EMAIL, judged.email_findings),
-        (Channel.PHONE, judged.phone_findings),
-    ):
-        for place, times in enumerate(np.bincount(places, minlength=count).tolist()):
-            if times:
-                finding = judged.findings[place]
-                found[channel, finding.verdict, finding.reason] += times
+    found = Counter(
+        {(channel, one.verdict, one.reason): times for channel, one, times in judged.tally()}
+    )
     found.update((one.channel, one.finding.verdict, one.finding.reason) for one in checked)
     return found
 

@@ -32,14 +32,19 @@ class Intake:
         self,
         calls: Calls,
         tables: Any,
+        first: int,
+        end: int,
         first_row: int,
         first_sequence: int,
         now_us: int,
         actor: bytes,
         times: bytes,
         random: bytes,
-    ) -> tuple[int, bytes, bytes]:
-        """Put the rows that `stale` left out; return how many, and their entries for runs."""
+    ) -> int:
+        """Put those of the rows from `first` to before `end` that `stale` left out."""
+
+    def entries(self) -> tuple[bytes, bytes]:
+        """Return the entries of all rows that were put, for runs: of identities, and of blocks."""
 
 def hashes_of(keys: Iterable[bytes], secret: bytes) -> bytes: ...
 def id_key(id: str) -> bytes: ...

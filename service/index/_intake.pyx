@@ -84,10 +84,10 @@ cdef struct _Hash:
     uint64_t first
     uint64_t tail
 
-cdef struct _Slot:  # of the table of what is asked for
+cdef struct _Slot:  # of the table of what rows have
     uint64_t hash
-    int32_t asker  # NOBODY: free
-    bint is_shared
+    int32_t holder  # the first row that has it; NOBODY: free
+    bint is_asked, is_shared
 
 cdef struct _New:  # a row that is created
     int32_t index
@@ -110,6 +110,8 @@ cdef class Intake:
     cdef uint64_t[2]* _blocks  # key and second key
     cdef int64_t* _block_ends
     cdef uint8_t* _stale  # rows that are to be decided one by one
+    cdef _New* _news  # rows that were put
+    cdef Py_ssize_t _made  # how many
     cdef char* _new_ids
 
     def __init__(self, Prepared rows not None, bytes secret not None):
@@ -126,10 +128,11 @@ cdef class Intake:
         self._blocks = <uint64_t[2]*>malloc((count + 1) * KEYS_LIMIT * sizeof(words))
         self._block_ends = <int64_t*>calloc(count + 1, sizeof(int64_t))
         self._stale = <uint8_t*>malloc(count + 1)
+        self._news = <_New*>malloc((count + 1) * sizeof(_New))
         self._new_ids = <char*>malloc(count * ID_BYTES + 1)
         if (
             not self._hashes or not self._ids or not self._blocks or not self._block_ends
-            or not self._stale or not self._new_ids
+            or not self._stale or not self._news or not self._new_ids
         ):
             raise MemoryError
         with nogil:
@@ -141,6 +144,7 @@ cdef class Intake:
         free(self._blocks)
         free(self._block_ends)
         free(self._stale)
+        free(self._news)
         free(self._new_ids)
 
     cdef void _hash(self, Prepared rows, const uint64_t* secret) noexcept nogil:
@@ -172,30 +176,41 @@ cdef class Intake:
         of ways to match, none of rows with an id where it goes `by_id`), or which share such a key
         with another row of the batch, so that one may be the other. `held` is that of a
         transaction; `others` are the hashed identities keys of rows that are no ordinary ones:
-        native words, the first 64 bits of each. All others can be put by `create`, in any order.
+        native words, the first 64 bits of each.
+
+        All other rows can be put by `create`, and what is decided about these sees no difference
+        whether their entries are there yet.
         """
-        cdef Prepared rows = self.rows
         cdef const uint64_t[::1] foreign = memoryview(others).cast("B").cast("Q")
-        cdef Py_ssize_t row, count = 0
-        cdef int64_t i, keys = rows.key_ends[rows.count]
-        memcpy(self._stale, rows.odd, rows.count)
+        cdef Py_ssize_t row
+        self._made = 0
+        memcpy(self._stale, self.rows.odd, self.count)
         self._find_shared(asked, by_id, foreign)
         self._find_stored(calls, ids, identities, asked, by_id)
+        self._find_held(held, asked, by_id)
+        return [row for row in range(self.count) if self._stale[row]]
+
+    cdef int _find_held(self, held, uint8_t asked, bint by_id) except -1:
+        """Mark rows whose keys are in sorted runs."""
+        cdef Prepared rows = self.rows
+        cdef Py_ssize_t row, count = 0
+        cdef int64_t i, keys = rows.key_ends[rows.count]
         cdef bytes wanted = PyBytes_FromStringAndSize(NULL, keys * sizeof(_Hash))
         cdef _Hash* hashes = <_Hash*>PyBytes_AS_STRING(wanted)
+        cdef const unsigned char[::1] found
         for row in range(rows.count):
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
                 if self._is_asked(row, i, asked, by_id):
                     hashes[count] = self._hashes[i]
                     count += 1
-        cdef const unsigned char[::1] found = held(memoryview(wanted)[: count * sizeof(_Hash)], count)
+        found = held(memoryview(wanted)[: count * sizeof(_Hash)], count)
         count = 0
         for row in range(rows.count):
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
                 if self._is_asked(row, i, asked, by_id):
                     self._stale[row] |= found[count]
                     count += 1
-        return [row for row in range(rows.count) if self._stale[row]]
+        return 0
 
     cdef inline bint _is_asked(
         self, Py_ssize_t row, int64_t key, uint8_t asked, bint by_id
@@ -216,7 +231,7 @@ cdef class Intake:
         if slots == NULL:
             raise MemoryError
         for i in range(size):
-            slots[i].asker, slots[i].is_shared = NOBODY, False
+            slots[i].holder = NOBODY
         try:
             with nogil:
                 self._share(rows, slots, size - 1, asked, by_id, foreign)
@@ -235,26 +250,24 @@ cdef class Intake:
     ) noexcept nogil:
         cdef Py_ssize_t row, other
         cdef int64_t i
-        cdef _Slot* slot
+        cdef const _Slot* slot
         cdef int32_t stranger = <int32_t>rows.count  # asks for what it has, and is no row here
         for other in range(foreign.shape[0]):
-            _ask(slots, mask, foreign[other], stranger)
+            _hold(slots, mask, foreign[other], stranger, True)
         for row in range(rows.count):
             if rows.ids[row].size:
-                _ask(slots, mask, self._ids[row], <int32_t>row)
+                _hold(slots, mask, self._ids[row], <int32_t>row, True)
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
-                if self._is_asked(row, i, asked, by_id):
-                    _ask(slots, mask, self._hashes[i].first, <int32_t>row)
-        for row in range(rows.count):  # what a row has and does not ask for, another may
-            for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
-                slot = _slot(slots, mask, self._hashes[i].first)
-                if slot.asker != NOBODY and slot.asker != row:
-                    slot.is_shared = True
+                _hold(
+                    slots, mask, self._hashes[i].first, <int32_t>row,
+                    self._is_asked(row, i, asked, by_id),
+                )
         for row in range(rows.count):
             if rows.ids[row].size:
                 self._stale[row] |= _slot(slots, mask, self._ids[row]).is_shared
             for i in range(rows.key_ends[row], rows.key_ends[row + 1]):
-                self._stale[row] |= _slot(slots, mask, self._hashes[i].first).is_shared
+                slot = _slot(slots, mask, self._hashes[i].first)
+                self._stale[row] |= slot.is_shared and slot.is_asked
 
     cdef int _find_stored(
         self, Calls calls, ids, identities, uint8_t asked, bint by_id
@@ -292,6 +305,8 @@ cdef class Intake:
         self,
         Calls calls not None,
         tables,
+        Py_ssize_t first,
+        Py_ssize_t end,
         uint64_t first_row,
         uint64_t first_sequence,
         uint64_t now_us,
@@ -299,35 +314,44 @@ cdef class Intake:
         bytes times not None,
         bytes random not None,
     ):
-        """Put the rows that `stale` left out; return how many, and their entries for runs.
+        """Put those of the rows from `first` to before `end` that `stale` left out.
 
-        The entries are those of identities and those of blocks, native words. `times` are the
-        encoded ones of their records, `random` has 10 bytes for each row.
+        Returns how many they are. Their entries of identities and blocks are not put: `entries`.
+        `times` are the encoded ones of their records, `random` has 10 bytes for each row.
         """
         cdef Py_ssize_t count = 0, row
-        cdef _New* news = <_New*>malloc((self.rows.count + 1) * sizeof(_New))
-        if news == NULL:
-            raise MemoryError
-        if PyBytes_GET_SIZE(random) < RANDOM_BYTES * self.rows.count:
+        cdef _New* news
+        if not 0 <= first <= end <= self.count or self._made + end - first > self.count:
+            raise IndexError(end)
+        if PyBytes_GET_SIZE(random) < RANDOM_BYTES * (end - first):
             raise ValueError("10 random bytes for each row")
-        try:
-            for row in range(self.rows.count):
-                if not self._stale[row]:
-                    news[count].index = <int32_t>row
-                    news[count].row = first_row + count
-                    news[count].id = self.rows.ids[row]
-                    count += 1
-            self._name(news, count, now_us // 1_000, <const unsigned char*>PyBytes_AS_STRING(random))
-            self._put(calls, tables, news, count, first_sequence, now_us, actor, times)
-            return count, self._identity_entries(news, count), self._block_entries(news, count)
-        finally:
-            free(news)
+        news = self._news + self._made
+        for row in range(first, end):
+            if not self._stale[row]:
+                news[count].index = <int32_t>row
+                news[count].row = first_row + count
+                news[count].id = self.rows.ids[row]
+                count += 1
+        self._name(news, count, now_us // 1_000, <const unsigned char*>PyBytes_AS_STRING(random))
+        self._put(calls, tables, news, count, first_sequence, now_us, actor, times)
+        self._made += count
+        return count
+
+    def entries(self):
+        """Return the entries of all rows that were put, for runs: of identities, and of blocks.
+
+        Native words, two an entry.
+        """
+        return self._identity_entries(self._news, self._made), self._block_entries(
+            self._news, self._made
+        )
 
     cdef int _name(
         self, _New* news, Py_ssize_t count, uint64_t now_ms, const unsigned char* random
     ) except -1:
         """Give ids to the rows that have none: UUIDs of version 7 (RFC 9562), ascending."""
         cdef uint64_t[2]* drawn
+        cdef char* to
         cdef Py_ssize_t i, wanted = 0, used = 0
         for i in range(count):
             wanted += news[i].id.size == 0
@@ -344,10 +368,11 @@ cdef class Intake:
         qsort(drawn, wanted, sizeof(uint64_t[2]), _by_words)
         for i in range(count):
             if news[i].id.size == 0:
-                news[i].id.at = <unsigned char*>self._new_ids + used * ID_BYTES
+                to = self._new_ids + news[i].index * ID_BYTES
+                news[i].id.at = <unsigned char*>to
                 news[i].id.size = ID_BYTES
                 _write_uuid(
-                    self._new_ids + used * ID_BYTES,
+                    to,
                     now_ms << 16 | 0x7000 | drawn[used][0],
                     <uint64_t>1 << 63 | drawn[used][1],
                 )
@@ -485,17 +510,21 @@ def id_key(str id not None):
 cdef inline _Slot* _slot(_Slot* slots, uint64_t mask, uint64_t hash) noexcept nogil:
     """Return where a hash is, or the free place where it would be."""
     cdef uint64_t at = hash & mask
-    while slots[at].asker != NOBODY and slots[at].hash != hash:
+    while slots[at].holder != NOBODY and slots[at].hash != hash:
         at = at + 1 & mask
     return &slots[at]
 
 
-cdef inline void _ask(_Slot* slots, uint64_t mask, uint64_t hash, int32_t row) noexcept nogil:
+cdef inline void _hold(
+    _Slot* slots, uint64_t mask, uint64_t hash, int32_t row, bint is_asked
+) noexcept nogil:
+    """Note that a row has a key, and whether it asks for it."""
     cdef _Slot* slot = _slot(slots, mask, hash)
-    if slot.asker == NOBODY:
-        slot.hash, slot.asker = hash, row
-    elif slot.asker != row:
-        slot.is_shared = True
+    if slot.holder == NOBODY:
+        slot.hash, slot.holder, slot.is_asked, slot.is_shared = hash, row, is_asked, False
+        return
+    slot.is_asked |= is_asked
+    slot.is_shared |= slot.holder != row
 
 
 cdef int _look(void* txn, unsigned int table, const unsigned char* key, size_t size) noexcept nogil:

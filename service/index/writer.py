@@ -17,7 +17,6 @@ import errno
 import os
 import threading
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -59,9 +58,8 @@ class Put:
     A creation gets `view.next_row`, rising with each creation of the decision. `old` is what the
     index holds of the stored record (`index.entries_of(codec.held(stored))`), so that only the
     differences are written. `features` are what is compared of the record, packed; None leaves
-    those that are stored. `bulk`: it is a creation, one of many, whose entries are to stand in a
-    sorted run (`runs`), made at the end of the decision. Raises InvalidArgument where an id or text
-    is over its limit.
+    those that are stored. Raises InvalidArgument where an id or text is over its
+    limit.
     """
 
     row: int | None
@@ -74,7 +72,6 @@ class Put:
     actor: str = ""
     reason: str = ""
     features: bytes | None = None
-    bulk: bool = False
 
     def __post_init__(self) -> None:
         """Refuse here, inside the decision, what would fail in the middle of a group."""
@@ -85,8 +82,6 @@ class Put:
             layout.bounded_key(domain, "A domain")
         if (self.row is None) != (self.kind is ChangeKind.CREATED):
             raise InvalidArgument("CREATED is the kind of a new row, and of no other")
-        if self.bulk and self.row is not None:
-            raise InvalidArgument("Only the entries of new rows can be put in bulk")
         if self.kind is ChangeKind.DELETED:
             raise InvalidArgument("DELETED is the kind of a Delete")
 
@@ -209,12 +204,16 @@ class DropGroups:
 
 @dataclass(frozen=True, slots=True)
 class PutRows:
-    """Create the rows of a batch that `View.stale` left out, each as a `Put` would.
+    """Create those rows of a batch from `first` to before `end` that `View.stale` left out.
 
-    `times` are the encoded times of their records (`Codec.times`).
+    Each as a `Put` would, but for the entries of identities and blocks, which a `PutEntries` puts
+    for the whole batch in the same transaction. `times` are the encoded times of their records
+    (`Codec.times`).
     """
 
     intake: Intake
+    first: int
+    end: int
     times: bytes
     actor: str = ""
 
@@ -223,9 +222,17 @@ class PutRows:
         layout.check_text(self.actor, "The actor")
 
 
+@dataclass(frozen=True, slots=True)
+class PutEntries:
+    """Put the entries of all rows that were created of a batch."""
+
+    intake: Intake
+
+
 Mutation = (
     Put
     | PutRows
+    | PutEntries
     | Delete
     | PutOperation
     | PutRequest
@@ -527,7 +534,6 @@ class _GroupTransaction:
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
         self._history: list[tuple[bytes, bytes]] = []
         self._blocks: list[tuple[bytes, bytes]] = []
-        self._bulk = {kind: array("Q") for kind in RunKind}  # entries of runs to be made
         self._requests_put = 0
         self.dirty = False
 
@@ -543,7 +549,6 @@ class _GroupTransaction:
         for mutation in decision.mutations:
             self.dirty = True
             self._apply(mutation)
-        self._add_bulk()
         return decision.outcome
 
     def _check(self, decision: Decision[object]) -> None:
@@ -585,6 +590,10 @@ class _GroupTransaction:
                 self._put(mutation)
             case PutRows():
                 self._put_rows(mutation)
+            case PutEntries():
+                identities, blocks = mutation.intake.entries()
+                self._add_run(RunKind.IDENTITIES, identities)
+                self._add_run(RunKind.BLOCKS, blocks)
             case Delete():
                 self._delete(mutation)
             case PutOperation():
@@ -611,31 +620,28 @@ class _GroupTransaction:
         # A new row is the highest key: append skips the search and fills pages completely.
         flags = APPEND if new else 0
         self._appended(self._calls.put(self._tables.customers, stored_row, put.record, flags))
-        if put.bulk:
-            self._enter_in_bulk(row, put)
-        else:
-            self._enter(stored_row, put.old, put.new)
+        self._enter(stored_row, put.old, put.new)
         if put.features is not None:
-            self._compare_by(row, put.features, new, put.bulk)
+            self._compare_by(row, put.features, new)
         self._record(put.kind, row, put.id, put.actor, put.reason, put.diff)
 
     def _put_rows(self, put: PutRows) -> None:
         self.flush()  # the changes of the group so far come before these
-        view, intake = self._view, put.intake
-        count, identities, blocks = intake.create(
+        view = self._view
+        count = put.intake.create(
             self._calls,
             self._tables,
+            put.first,
+            put.end,
             view.next_row,
             view.next_sequence,
             view.now_us,
             put.actor.encode(),
             put.times,
-            os.urandom(ID_RANDOM_BYTES * intake.count),
+            os.urandom(ID_RANDOM_BYTES * (put.end - put.first)),
         )
         view.next_row += count
         view.next_sequence += count
-        self.add_run(RunKind.IDENTITIES, identities)
-        self.add_run(RunKind.BLOCKS, blocks)
 
     def _enter(self, stored_row: bytes, old: Entries, new: Entries) -> None:
         """Write the difference between what the index held of a row and is to hold."""
@@ -651,29 +657,14 @@ class _GroupTransaction:
             for domain in new.pending - old.pending:
                 calls.put(tables.pending, domain.encode(), stored_row)
 
-    def _enter_in_bulk(self, row: int, put: Put) -> None:
-        """Note the entries of a new row for the runs that the decision ends with."""
-        self._enter(layout.pack_u64(row), NOTHING, Entries(pending=put.new.pending))
-        noted = self._bulk[RunKind.IDENTITIES]
-        for key in put.new.keys:
-            noted.extend(identity_entry(key, self._view.hash_secret, row))
-
-    def _add_bulk(self) -> None:
-        """Make the runs of a decision: the next one may read what is in them."""
-        for kind, noted in self._bulk.items():
-            if noted:
-                self.add_run(kind, memoryview(noted))
-                self._bulk[kind] = array("Q")
-
-    def add_run(self, kind: RunKind, entries: Buffer) -> None:
+    def _add_run(self, kind: RunKind, entries: Buffer) -> None:
         """Put entries of new rows, pairs of native words in any order, as a sorted run.
 
         Merges that are due go on: see `Runs.add`.
         """
-        self.dirty = True
         self._view.runs(kind).add(entries, self._shape)
 
-    def _compare_by(self, row: int, features: bytes, new: bool, bulk: bool = False) -> None:
+    def _compare_by(self, row: int, features: bytes, new: bool) -> None:
         """Put a row's features and the differences of its blocks; b"" for none."""
         stored_row, table = layout.pack_u64(row), self._tables.features
         # Of damaged ones nobody knows which entries they have: `verify` names them.
@@ -692,11 +683,7 @@ class _GroupTransaction:
             # What damaged features left in a run is not put a second time.
             runs = self._view.runs(RunKind.BLOCKS)
             after = [entry for entry in after if not runs.holds(*layout.block_pair(*entry))]
-        if bulk:
-            for pair in after:
-                self._bulk[RunKind.BLOCKS].extend(layout.block_pair(*pair))
-        else:
-            self._blocks += after
+        self._blocks += after
         if features:
             flags = APPEND if new else 0
             self._calls.put(table, stored_row, layout.encode_features(features), flags)

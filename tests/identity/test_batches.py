@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,8 @@ ORDERS = (
 )
 
 
-class Home(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Home:
     """An index with its use cases."""
 
     index: Index
@@ -73,11 +75,13 @@ def point(draw: random.Random) -> v1.EmailAddress:
     return v1.EmailAddress(value=f"{name}@{draw.choice(['gmail.com', 'x.example', 'y.example'])}")
 
 
-def phone(draw: random.Random) -> v1.PhoneNumber:
+def number(draw: random.Random) -> v1.PhoneNumber:
     """Return a phone of few, as people write it."""
-    number = draw.choice(["+44 20 7946 0018", "+442079460018", "+44 7400 123456", "no number", "1"])
-    kind = draw.choice([0, v1.CONTACT_KIND_MOBILE, v1.CONTACT_KIND_HOME])
-    return v1.PhoneNumber(value=number, kind=kind)
+    written = draw.choice(
+        ["+44 20 7946 0018", "+442079460018", "+44 7400 123456", "no number", "1"]
+    )
+    kind = draw.choice([v1.CONTACT_KIND_UNSPECIFIED, v1.CONTACT_KIND_MOBILE, v1.CONTACT_KIND_HOME])
+    return v1.PhoneNumber(value=written, kind=kind)
 
 
 def customer(draw: random.Random) -> v1.Customer:
@@ -87,7 +91,7 @@ def customer(draw: random.Random) -> v1.Customer:
         first_name=draw.choice(["", "Ada", "Emmy"]),
         stage=draw.choice(["", "", "lead", "won"]),
         emails=[point(draw) for _ in range(draw.choice([0, 1, 1, 2]))],
-        phones=[phone(draw) for _ in range(draw.choice([0, 0, 1, 2]))],
+        phones=[number(draw) for _ in range(draw.choice([0, 0, 1, 2]))],
         tags=draw.sample(["a", "b", "c"], draw.choice([0, 0, 1, 2])),
     )
     if draw.random() < 0.3:
@@ -100,7 +104,7 @@ def customer(draw: random.Random) -> v1.Customer:
         made.kind, made.company_name = v1.CUSTOMER_KIND_COMPANY, "Analytical Engines"
     if draw.random() < 0.15:
         contact = made.contacts.add(last_name="Babbage", emails=[point(draw)])
-        contact.phones.append(phone(draw))
+        contact.phones.append(number(draw))
     if draw.random() < 0.1:
         made.custom_fields["size"].integer = draw.randrange(3)
     if draw.random() < 0.1:
@@ -154,9 +158,12 @@ def look(one: Home, given_ids: set[str]) -> tuple[Counter[bytes], Counter[tuple[
 
 
 def _forget_times(message: v1.Customer) -> None:
-    for owner in (message, *message.contacts):
-        for of in (*owner.emails, *owner.phones):
-            of.finding.ClearField("check_time")
+    owners: list[v1.Customer | v1.Contact] = [message, *message.contacts]
+    for owner in owners:
+        for email in owner.emails:
+            email.finding.ClearField("check_time")
+        for phone in owner.phones:
+            phone.finding.ClearField("check_time")
 
 
 def _step(kind: int, diff: bytes) -> bytes:

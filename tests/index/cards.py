@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from array import array
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any, cast
 
 from namesake import v1
 from service.core.model import Channel, Held, Identity
@@ -21,6 +24,8 @@ from service.index import (
     Fault,
     Index,
     Put,
+    PutEntries,
+    PutRows,
     RunKind,
     Shape,
     Snapshot,
@@ -29,7 +34,7 @@ from service.index import (
     layout,
     wall_clock_us,
 )
-from service.index.runs import entries_of
+from service.index.runs import entries_of, identity_entry
 from service.index.store import Clock
 from service.settings import Settings
 
@@ -148,6 +153,50 @@ async def opened(
         await index.close()
 
 
+class OneRow:
+    """Stands in for an `Intake`, which reads encoded customers: a row of these records."""
+
+    count = 1
+
+    def __init__(self, index: Index, person: Person) -> None:
+        self._person = person
+        self._entries = index.entries_of(person.held)
+        self._secret = index.hash_secret
+
+    def create(
+        self, calls: Any, tables: Any, first: int, end: int, row: int, sequence: int, now_us: int,
+        actor: bytes, *_: bytes,
+    ) -> int:  # fmt: skip
+        """Put the row."""
+        assert (first, end) == (0, 1)
+        self._row = row
+        id, features = self._person.id.encode(), features_of(self._person.record)
+        at, change = layout.pack_u64(row), layout.pack_u64(sequence)
+        event = layout.encode_event(ChangeKind.CREATED, row, now_us, actor, id)
+        entry = layout.encode_history(ChangeKind.CREATED, now_us, actor, b"", b"")
+        for table, key, value in (
+            (tables.ids, id, at),
+            (tables.customers, at, self._person.record),
+            (tables.features, at, layout.encode_features(features)),
+            (tables.changes, change, event),
+            (tables.history, at + change, entry),
+            *((tables.pending, domain.encode(), at) for domain in self._entries.pending),
+        ):
+            calls.put(table, key, value)
+        return 1
+
+    def entries(self) -> tuple[bytes, bytes]:
+        """Return its entries for runs."""
+        row, features = self._row, features_of(self._person.record)
+        identities = [identity_entry(key, self._secret, row) for key in self._entries.keys]
+        blocks = [layout.block_pair(*pair) for pair in layout.block_entries(features, row)]
+        return _packed(identities), _packed(blocks)
+
+
+def _packed(entries: Sequence[tuple[int, int]]) -> bytes:
+    return array("Q", chain.from_iterable(entries)).tobytes()
+
+
 def save(
     index: Index, person: Person, actor: str = "", reason: str = "", *, bulk: bool = False
 ) -> Decide[Saved]:
@@ -159,10 +208,13 @@ def save(
         outcome = Saved(found.row or view.next_row, view.next_sequence, view.now_us)
         if found.state is State.DELETED:
             raise Deleted("gone")
+        if found.state is State.MISSING and bulk:
+            row = cast(Any, OneRow(index, person))
+            return Decision(outcome, (PutRows(row, 0, 1, b"", actor), PutEntries(row)))
         if found.state is State.MISSING:
             put = Put(
                 None, person.id, person.record, new, actor=actor, reason=reason,
-                features=features_of(person.record), bulk=bulk,
+                features=features_of(person.record),
             )  # fmt: skip
             return Decision(outcome, (put,))
         stored = view.record(found.row)

@@ -20,14 +20,11 @@ from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, LimitExceeded, StorageFault
 from service.index import (
     Block,
-    ChangeKind,
     Decision,
     Delete,
-    Entries,
     Found,
     Index,
     Kind,
-    Put,
     PutRedirect,
     State,
     View,
@@ -165,10 +162,8 @@ async def test_hashes_of_identities_are_asked_for_together(tmp_path: Path) -> No
             assert snapshot.held(memoryview(keys), 5) == held[:5]
 
 
-async def test_new_customers_alone_are_put_in_bulk(tmp_path: Path) -> None:
-    """The next decision of the same transaction finds them, and may change and delete them."""
-    with pytest.raises(InvalidArgument, match="new rows"):
-        Put(1, "a", b"", Entries(), kind=ChangeKind.UPDATED, bulk=True)
+async def test_what_stands_in_runs_is_found_by_the_next_decision(tmp_path: Path) -> None:
+    """Of the same transaction, which may change and delete it."""
     async with opened(tmp_path) as index:
         decisions = [
             save(index, Person("a", ("a@x.org",)), bulk=True),

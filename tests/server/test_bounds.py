@@ -103,7 +103,7 @@ def test_names_are_cut_in_lists_of_duplicates(crowd: Client) -> None:
 
 def test_scans_that_find_nothing_end_their_messages(start_server: StartServer) -> None:
     """An export of active customers gets a token now and then where none is active."""
-    server = start_server(NAMESAKE_EXPORT_BATCH_ROWS="10")
+    server = start_server(NAMESAKE_EXPORT_BATCH_ROWS="10", NAMESAKE_SCAN_LIMIT_ROWS="10")
     with server.channel() as channel:
         client = Client(channel)
         archived = [

@@ -315,5 +315,7 @@ def test_no_file_is_left_behind(server: Server, own: Client) -> None:
     account(own)
     Work(own).scanned()
     folder: Path = server.data / "default"
-    assert {path.name for path in folder.iterdir()} == {"data.mdb", "lock.mdb", "operations"}
+    assert {path.name for path in folder.iterdir()} == {
+        "data.mdb", "lock.mdb", "operations", "imports",
+    }  # fmt: skip
     assert not list((folder / "operations").iterdir())

@@ -209,8 +209,8 @@ def test_a_guess_gives_way_to_what_somebody_says() -> None:
 def test_columns_of_a_file_of_failures_are_left_out_without_a_word() -> None:
     """It is imported again when it is corrected."""
     header = ("name", *columns.FAILURE_COLUMNS)
-    mapping = ColumnMapping.of(header, [("King", "3", "email", "ROW_FORMAT", "broken")])
-    assert mapping.fields == ("full_name", "", "", "", "")
+    mapping = ColumnMapping.of(header, [("King", "3", "email", "ROW_FORMAT", "broken", "")])
+    assert mapping.fields == ("full_name", "", "", "", "", "")
     assert mapping.unrecognised == ()
     assert columns.Columns.of(header).unrecognised == ()
 
