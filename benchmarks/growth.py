@@ -184,10 +184,14 @@ def _line(growth: Growth, start: int, step: int, rate: float) -> tuple[str, ...]
         f"{rate:,.0f}",
         f"{bare:,.0f}" if bare else "",
         f"{rate / bare:.0%}" if bare else "",
-        f"{copies:,.0f}" if copies else "",
+        f"{copies:,.0f}" if copies else _absent(growth),
         f"{mark.stored / mark.rows:,.0f}",
         f"{mark.own_mib:.0f} MiB",
     )
+
+
+def _absent(growth: Growth) -> str:
+    return "" if growth.copies else postgres.NOT_HAD
 
 
 def _mean(rates: Sequence[float]) -> float:

@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks import cards
 
 USER = "postgres"
+NOT_HAD = "not to be had"  # in tables
 BATCH_ROWS = 1_000
 COLUMNS = ("kind", "first_name", "last_name", "email", "phone")
 
@@ -59,7 +60,26 @@ class Cluster:
 
     folder: Path
     programs: Path
-    data: Path
+
+    def start(self) -> bool:
+        """Make the cluster and start it; tell whether that went well."""
+        options = [f"-c {name}={value}" for name, value in _SETTINGS.items()]
+        options.append(f"-c unix_socket_directories={self.folder}")
+        try:
+            if os.geteuid() == 0:
+                shutil.chown(self.folder, USER)
+            self._as_user(
+                "initdb", "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C",
+            )  # fmt: skip
+            log = str(self.folder / "log")
+            self._as_user("pg_ctl", "start", "-w", "-l", log, "-o", " ".join(options))
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._as_user("pg_ctl", "stop", "-w", "-m", "fast")
 
     def begin(self) -> None:
         """Make the table anew, empty."""
@@ -88,6 +108,20 @@ class Cluster:
     def count(self) -> int:
         """Return how many customers there are."""
         return int(self._ask("select count(*) from customers"))
+
+    def _as_user(self, program: str, *arguments: str) -> None:
+        """Run a program of the server's, which refuses to run as root."""
+        prefix = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
+        command = [*prefix, str(self.programs / program), *arguments]
+        where = {"PGDATA": str(self.folder / "data")}
+        subprocess.run(
+            command,
+            check=True,
+            cwd="/",  # which that user may see
+            env={**os.environ, **where},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
 
     def _run(self, *arguments: str) -> float:
         started = time.perf_counter()
@@ -138,22 +172,14 @@ def cluster() -> Iterator[Cluster | None]:
         return
     # Not in the folder of the benchmarks, which is for its owner alone.
     with tempfile.TemporaryDirectory(prefix="namesake-postgres-") as temporary:
-        folder = Path(temporary)
-        data = folder / "data"
-        if os.geteuid() == 0:
-            shutil.chown(folder, USER)
-        _as_user(
-            programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8",
-            "--locale=C", "--no-instructions",
-        )  # fmt: skip
-        options = [f"-c {name}={value!r}" for name, value in _SETTINGS.items()]
-        options.append(f"-c unix_socket_directories={temporary!r}")
-        control = programs / "pg_ctl"
-        _as_user(control, "start", "-w", "-D", data, "-l", folder / "log", "-o", " ".join(options))
+        made = Cluster(Path(temporary), programs)
+        if not made.start():
+            yield None
+            return
         try:
-            yield Cluster(folder, programs, data)
+            yield made
         finally:
-            _as_user(control, "stop", "-w", "-m", "fast", "-D", data)
+            made.stop()
 
 
 def _programs() -> Path | None:
@@ -171,15 +197,3 @@ def _has_user() -> bool:
     except KeyError:
         return False
     return True
-
-
-def _as_user(*command: str | Path) -> None:
-    """Run a program of the server's, which refuses to run as root."""
-    prefix = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
-    subprocess.run(
-        [*prefix, *command],
-        check=True,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-    )
