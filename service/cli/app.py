@@ -16,6 +16,7 @@ from service.cli import (
     exporting,
     following,
     jobs,
+    mappings,
     matching,
     operating,
     scanning,
@@ -74,6 +75,11 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
         "show": jobs.show_job,
         "failures": jobs.list_failures,
         "cancel": jobs.cancel_job,
+    },
+    ("mappings", "How columns of files are read, as it was saved: list, show, delete."): {
+        "list": mappings.list_mappings,
+        "show": mappings.show_mapping,
+        "delete": mappings.delete_mapping,
     },
     ("operations", "Long work: scans, trainings, changes to many customers."): {
         "list": following.list_operations,

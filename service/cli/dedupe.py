@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import show
-from service.cli.bulk import DateOrder
 from service.cli.cards import RegionOption
 from service.cli.link import JsonOption, reported
+from service.cli.mappings import DateOrder
 from service.core.evaluation import b_cubed, pairwise
 from service.errors import InvalidArgument
 from service.settings import Settings

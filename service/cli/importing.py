@@ -4,115 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 from google.protobuf.json_format import MessageToDict
 
 from namesake import v1
 from service.cli import show
+from service.cli.batches import Batch
+from service.cli.failures import Failed, Failures, KeptFailures
 from service.cli.link import Link
-from service.cli.outbox import Batch, Outbox
+from service.cli.outbox import Outbox
 from service.cli.retry import Retry
-from service.errors import InvalidArgument, NamesakeError
-from service.transfer.columns import FAILURE_COLUMNS
-from service.transfer.files import CsvWriter, Record, Source, private
-
-FAILURES_SHOWN = 10
-PAGE_ROWS = 1_000  # failures that are asked for at once
-
-
-class Failed(NamedTuple):
-    """A row of the file that was not stored, and why; `customers` are those that it may mean."""
-
-    record: Record
-    field: str
-    reason: str
-    message: str
-    customers: tuple[str, ...] = ()
-
-
-class Failures:
-    """Rows that failed: the first ones to show, all in a file where one is named.
-
-    The file has the rows as they were, to be corrected and imported again; it is written anew by
-    each run of a job, and is not held back until it is whole.
-    """
-
-    def __init__(self, path: str, header: Sequence[str]) -> None:
-        self.count = 0
-        self.first: list[tuple[str, ...]] = []
-        self._path = path
-        # Rows that failed once before say why they did then.
-        self._places = [place for place, name in enumerate(header) if name not in FAILURE_COLUMNS]
-        self._header = tuple(header[place] for place in self._places)
-        self._writer: CsvWriter | None = None
-        self._stream: BinaryIO | None = None
-
-    def begin(self) -> None:
-        """Open the file, once."""
-        if not self._path or self._stream:
-            return
-        try:
-            self._stream = private(self._path)
-        except OSError as error:
-            message = f"Cannot write {self._path}: {error.strerror}"
-            raise InvalidArgument(message, field="--failures") from None
-        self._writer = CsvWriter(self._stream, (*self._header, *FAILURE_COLUMNS))
-
-    def add(self, failed: Failed) -> None:
-        """Note one failure."""
-        self.count += 1
-        why = (str(failed.record.number), failed.field, failed.reason, failed.message)
-        if len(self.first) < FAILURES_SHOWN:
-            self.first.append(why)
-        if self._writer:
-            cells = failed.record.cells
-            known = [cells[place] if place < len(cells) else "" for place in self._places]
-            self._writer.write((*known, *why, "; ".join(failed.customers)))
-
-    def flush(self) -> None:
-        """Hand what there is to the system: the job may be ended at any moment."""
-        if self._writer:
-            self._writer.flush()
-
-    def end(self) -> None:
-        """Close the file."""
-        if self._writer and self._stream:
-            self._writer.detach()
-            self._stream.close()
-
-
-class KeptFailures:
-    """The failures of a job that the server keeps, read along with the rows of the file."""
-
-    def __init__(self, link: Link, job_id: str) -> None:
-        self._link = link
-        self._request = v1.ListImportFailuresRequest(job_id=job_id, page_size=PAGE_ROWS)
-        self._each: Iterator[v1.RowFailure] | None = None
-        self._next: v1.RowFailure | None = None
-
-    def of(self, batch: Batch) -> list[v1.RowFailure]:
-        """Return those of a batch that is later than the one before."""
-        if self._each is None:
-            self._request.after_row = batch.first_row - 1
-            self._each = self._pages()
-            self._next = next(self._each, None)
-        found = []
-        while self._next is not None and self._next.row < batch.first_row + len(batch.origins):
-            found.append(self._next)
-            self._next = next(self._each, None)
-        return found
-
-    def _pages(self) -> Iterator[v1.RowFailure]:
-        stub = v1.TransferServiceStub(self._link.channel)
-        while True:
-            page = self._link.call(stub.ListImportFailures, self._request)
-            yield from page.failures
-            self._request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
+from service.errors import NamesakeError
 
 
 class ImportJob:
@@ -125,6 +29,7 @@ class ImportJob:
         self._retry = Retry()
         self._counts = v1.ImportCounts()  # the server's, of the whole job
         self._refused = 0  # rows that could not be read and were not sent
+        self._position = 0  # in the file, up to which all is durable
         self._rows_before: int | None = None  # that were durable when this run began
         self._findings: Counter[tuple[str, str, str]] = Counter()
         self._seconds = 0.0
@@ -134,18 +39,19 @@ class ImportJob:
         """Rows of the job that are not stored, also of earlier runs."""
         return int(self._counts.failed) + self._refused
 
-    def run(self, batches: Iterator[Batch], origin: Source) -> None:
-        """Import everything; raises where the server refuses the job or stays away."""
+    def run(self, batches: Iterator[Batch], size: int) -> None:
+        """Import everything; raises where the server refuses the job or stays away.
+
+        `size` is that of the file, 0 where it is not known.
+        """
         outbox = Outbox(batches)
         begun = time.monotonic()
         try:
-            with show.progress("importing") as bar:
-                task = bar.add_task("", total=origin.size or None, done=0)
+            with show.progress("importing", with_rate=True) as bar:
+                task = bar.add_task("", total=size or None, done=0)
                 while not self._stream(
                     outbox,
-                    lambda: bar.update(
-                        task, completed=origin.position, done=int(self._counts.rows)
-                    ),
+                    lambda: bar.update(task, completed=self._position, done=int(self._counts.rows)),
                 ):
                     pass
         finally:
@@ -182,8 +88,7 @@ class ImportJob:
     ) -> Iterator[v1.ImportCustomersRequest]:
         yield v1.ImportCustomersRequest(settings=self._settings)
         for batch in batches():
-            message = v1.ImportBatch(number=batch.number, customers=batch.customers)
-            yield v1.ImportCustomersRequest(batch=message)
+            yield batch.message()
         if outbox.whole:  # one whose file broke off can be gone on with
             yield v1.ImportCustomersRequest(end=v1.ImportEnd())
 
@@ -222,6 +127,7 @@ class ImportJob:
 
     def _note(self, batch: Batch, failures: Iterable[v1.RowFailure]) -> None:
         """Note the rows of a batch that failed here or there, in the order of the file."""
+        self._position = batch.position
         self._refused += len(batch.refused)
         failed = [
             Failed(record, refused.field, refused.reason, refused.message)
@@ -229,8 +135,8 @@ class ImportJob:
         ]
         for one in failures:
             place = one.row - batch.first_row
-            if 0 <= place < len(batch.origins):
-                record, customers = batch.origins[place], tuple(one.customers)
+            if 0 <= place < batch.count:
+                record, customers = batch.origin(place), tuple(one.customers)
                 failed.append(Failed(record, one.field, one.reason, one.message, customers))
         for row in sorted(failed, key=lambda row: row.record.number):
             self._failures.add(row)

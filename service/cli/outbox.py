@@ -4,55 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
-from namesake import v1
-from service.transfer.files import Record
-from service.transfer.rows import RowRefused
+from service.cli.batches import Batch
 
-BATCH_ROWS = 1_000
-BATCH_BYTES = 4 << 20  # a quarter of what a message may hold
 BATCHES_IN_FLIGHT = 8
-
-
-@dataclass(slots=True)
-class Batch:
-    """Customers to send, and the rows of the file that they come from."""
-
-    number: int
-    first_row: int  # the job's number of the first customer, from 1
-    bytes: int = 0
-    customers: list[v1.Customer] = field(default_factory=list)
-    origins: list[Record] = field(default_factory=list)
-    refused: list[tuple[Record, RowRefused]] = field(default_factory=list)  # not sent
-
-    def has_room(self, size: int) -> bool:
-        """Say whether another row fits, of which `size` bytes are sent."""
-        rows = max(len(self.customers), len(self.refused)) + 1
-        return rows <= BATCH_ROWS and (not self.customers or self.bytes + size <= BATCH_BYTES)
-
-    def following(self) -> Batch:
-        """Return the next batch, still empty."""
-        return Batch(self.number + 1, self.first_row + len(self.customers))
-
-
-def cut(parsed: Iterable[tuple[Record, v1.Customer | RowRefused]]) -> Iterator[Batch]:
-    """Cut rows into batches, always at the same places: a resumed job counts on it."""
-    batch = Batch(1, 1)
-    for record, customer in parsed:
-        size = 0 if isinstance(customer, RowRefused) else customer.ByteSize()
-        if not batch.has_room(size):
-            yield batch
-            batch = batch.following()
-        if isinstance(customer, RowRefused):
-            batch.refused.append((record, customer))
-        else:
-            batch.customers.append(customer)
-            batch.origins.append(record)
-            batch.bytes += size
-    if batch.customers or batch.refused:
-        yield batch
 
 
 class Outbox:

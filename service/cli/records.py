@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import typer
 
 from service.cli import show
-from service.cli.bulk import DATE_ORDERS, DateOrder
+from service.cli.mappings import DATE_ORDERS, DateOrder
 from service.core import _names, _phones
 from service.core._emails import EmailParser
 from service.core._features import EXTRAS, POINTS, Packed, keys_for_people, pack, scripts_of

@@ -40,8 +40,10 @@ def text(line: str) -> None:
     typer.echo(clean(line))
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table to standard output; columns that are empty throughout are left out."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False
+) -> None:
+    """Write a table to standard output, or error; columns empty throughout are left out."""
     cells = [[clean(str(cell)) for cell in row] for row in rows]
     used = [i for i in range(len(columns)) if not cells or any(row[i] for row in cells)]
     heading = Text(clean(title), style="bold") if title else None
@@ -51,7 +53,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         grid.add_column(columns[i], justify="right" if right else "left", overflow="fold")
     for row in cells:
         grid.add_row(*(Text(row[i], style=_COLOURS.get(row[i], "")) for i in used))
-    _console().print(grid)
+    _console(err=err).print(grid)
 
 
 class _Rate(ProgressColumn):
@@ -244,5 +246,6 @@ def _shared(other: v1.Duplicate) -> str:
     return other.shared if other.same_normal else f"{other.shared} (by match key)"
 
 
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
+def _console(*, err: bool) -> Console:
+    shown = (sys.stderr if err else sys.stdout).isatty()
+    return Console(stderr=err) if shown else Console(stderr=err, width=_PIPE_COLUMNS)

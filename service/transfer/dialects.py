@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.errors import InvalidArgument
-from service.transfer.files import DELIMITERS, CsvReader, Source, delimiter_line
+from service.transfer.files import (
+    DELIMITERS,
+    CsvReader,
+    Source,
+    check_delimiter,
+    check_quote,
+    delimiter_line,
+)
 
 SAMPLE_LINES = 200  # that are taken apart with each delimiter
 MIXED_COST = 3  # of a sign or a strange letter within a word, in letters that are as they should be
@@ -129,6 +136,10 @@ def open_csv(
     source: Source, *, encoding: str = "", delimiter: str = "", quote: str = ""
 ) -> tuple[CsvReader, Dialect]:
     """Open a delimited text; what is not given is found in it."""
+    if delimiter:
+        check_delimiter(delimiter)
+    if quote:
+        check_quote(quote, delimiter)
     encoding = encoding or encoding_of(source)
     found_delimiter, found_quote = ("", "")
     if not delimiter or not quote:

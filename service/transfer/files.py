@@ -72,11 +72,6 @@ class Source:
         except (OSError, ValueError):
             return 0
 
-    def reads(self, path: str) -> bool:
-        """Say whether `path`, by whatever name, is the file that is read here."""
-        other = Path(path)
-        return other.is_file() and os.path.samestat(os.fstat(self._raw.fileno()), other.stat())
-
     def lines(self, encoding: str = "utf-8") -> Iterator[str]:
         """Yield the lines with their ends; refuses what is not text in `encoding`."""
         try:
@@ -192,8 +187,8 @@ class CsvReader:
             delimiter = delimiter or named
         if not first.strip():
             raise InvalidArgument("The file has no header line")
-        self.delimiter = _delimiter(delimiter or sniff(first))
-        self.quote = _quote(quote, self.delimiter)
+        self.delimiter = check_delimiter(delimiter or sniff(first))
+        self.quote = check_quote(quote, self.delimiter)
         before = self._taken
         self._lines = self._counted(chain((first,), lines))
         self._rows = rows_of(self._lines, self.delimiter, before, self.quote)
@@ -286,13 +281,15 @@ def rows_of(
         yield "", cells
 
 
-def _delimiter(text: str) -> str:
+def check_delimiter(text: str) -> str:
+    """Return what separates cells; refuses what cannot."""
     if len(text) != 1 or text in '"\r\n':
         raise InvalidArgument("is one character, no quotation mark", field="--delimiter")
     return text
 
 
-def _quote(text: str, delimiter: str) -> str:
+def check_quote(text: str, delimiter: str) -> str:
+    """Return a quotation mark; refuses what is none."""
     if len(text) != 1 or text in "\r\n" or text == delimiter:
         raise InvalidArgument("is one character, not the delimiter", field="--quote")
     return text
@@ -401,7 +398,7 @@ class CsvWriter:
     """Writes rows as UTF-8 CSV; the standard dialect, lines end in a bare newline."""
 
     def __init__(self, stream: BinaryIO, header: Sequence[str], *, delimiter: str = ",") -> None:
-        _delimiter(delimiter)
+        check_delimiter(delimiter)
         self._text: TextIO = io.TextIOWrapper(
             stream, encoding="utf-8", newline="", write_through=False
         )

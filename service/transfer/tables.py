@@ -3,7 +3,8 @@
 What `files` reads row by row is here read by Arrow, many rows at once, wherever Arrow reads the
 same: rows of another length than the header and rows of empty cells are left to `files`, with the
 block that has them. Memory is bounded by a block of `BLOCK_ROWS` rows or
-`BLOCK_CHARS` characters, for Parquet by a page of each column beside it, for XLSX as `sheets` says.
+`BLOCK_CHARS` characters, or fewer as `open_table` is told, for Parquet by a page of each column
+beside it, for XLSX as `sheets` says.
 
 Cells are texts whatever their type in the file was: an absent one is "", a number has all its
 digits and no exponent, a date is YYYY-MM-DD, a list is written as `words.parts` reads it.
@@ -15,7 +16,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,7 @@ from service.transfer.sheets import Sheet
 
 BLOCK_ROWS = 100_000  # a kernel is busy for a tenth of a second; a dozen columns take some 20 MB
 BLOCK_CHARS = BLOCK_ROWS // files.BLOCK_LINES * files.BLOCK_CHARS
+NOTHING_BESIDE: frozenset[int] = frozenset()
 PREVIEW_ROWS = 10
 HEADER_LINES = 1_000  # of JSONL, in which a key that most objects lack still appears
 BUFFER_BYTES = 1 << 20  # else Arrow holds a whole row group of each column
@@ -115,17 +117,27 @@ class Table(ABC):
     sheet = ""
     sheets: tuple[str, ...] = ()
     lenient = False  # a row that cannot be meant is no refusal but one of `Block.faults`
+    block_rows = BLOCK_ROWS
 
-    def blocks(self, columns: Sequence[int]) -> Iterator[Block]:
+    @property
+    def block_chars(self) -> int:
+        """Characters after which a block ends although it has fewer rows."""
+        return BLOCK_CHARS * self.block_rows // BLOCK_ROWS
+
+    def blocks(
+        self, columns: Sequence[int], beside: frozenset[int] = NOTHING_BESIDE
+    ) -> Iterator[Block]:
         """Yield the rows, of each the cells of `columns`: places in the header, at least one.
 
-        `InvalidArgument` names the file, and the line or column at fault.
+        Of columns that are `beside`, a cell that has no text is "" and no fault. Blocks end with
+        the same rows whatever columns are read. `InvalidArgument` names the file, and the line or
+        column at fault.
         """
         if not columns:
             raise ValueError("need a column")
         first = 1
         with _named(self.path):
-            for arrays, faults in self._arrays(columns):
+            for arrays, faults in self._arrays(columns, beside):
                 if count := len(arrays[0]):
                     found = dict(zip(columns, arrays, strict=True))
                     position = self._position(first + count - 1)
@@ -156,7 +168,7 @@ class Table(ABC):
         self.close()
 
     @abstractmethod
-    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+    def _arrays(self, columns: Sequence[int], beside: frozenset[int]) -> Iterator[_Arrays]:
         """Yield arrays of one length for the columns, in their order, and faults by place."""
 
     @abstractmethod
@@ -182,13 +194,16 @@ def open_table(
     quote: str = "",
     sheet: str = "",
     lenient: bool = False,
+    block_rows: int | None = None,
+    source: Source | None = None,
 ) -> Table:
     """Open a file, by default of the kind that its ending says, CSV for any other ending.
 
     The encoding of CSV and JSONL, the delimiter and quotation mark of CSV are found unless given,
     and said in `dialect`. Of XLSX the first sheet is read, or the one that is named. "-" is
     standard input (CSV and JSONL). `lenient`: rows that cannot be meant are told with their block,
-    and do not end the reading; their cells are what could be read.
+    and do not end the reading; their cells are what could be read. `source` is the file of a CSV or
+    JSONL that is open already, and closed with the table.
     """
     kind = kind or kind_of(path)
     if kind in ("xlsx", "parquet"):
@@ -196,13 +211,15 @@ def open_table(
             raise InvalidArgument(f"{kind.upper()} cannot be read from standard input; name a file")
         opened: Table = _Parquet(path) if kind == "parquet" else _Xlsx(path, sheet)
     else:
-        opened = _open_text(path, kind, encoding, delimiter or "", quote)
-    opened.lenient = lenient
+        opened = _open_text(path, source, kind, encoding, delimiter or "", quote)
+    opened.lenient, opened.block_rows = lenient, block_rows or BLOCK_ROWS
     return opened
 
 
-def _open_text(path: str, kind: Kind, encoding: str, delimiter: str, quote: str) -> Table:
-    source = Source(path)
+def _open_text(
+    path: str, source: Source | None, kind: Kind, encoding: str, delimiter: str, quote: str
+) -> Table:
+    source = source or Source(path)
     try:
         with _named(path):
             if kind == "jsonl":
@@ -248,8 +265,8 @@ class _Csv(_Lines):
         self.header = self._reader.header
         self._blocks = self._reader.blocks()
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
-        while some := list(islice(self._blocks, BLOCK_ROWS // files.BLOCK_LINES)):
+    def _arrays(self, columns: Sequence[int], beside: frozenset[int]) -> Iterator[_Arrays]:
+        while some := list(islice(self._blocks, max(1, self.block_rows // files.BLOCK_LINES))):
             before, text = some[0].before, "".join(block.text for block in some)
             yield self._by_arrow(text, columns) or self._by_rows(text, columns, before)
 
@@ -369,19 +386,25 @@ class _Jsonl(_Lines):
             fault = next((found.fault for found in self._ahead if found.fault), "")
             raise InvalidArgument(fault or "The file has no objects")
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+    def _arrays(self, columns: Sequence[int], beside: frozenset[int]) -> Iterator[_Arrays]:
         keys = [self.header[column] for column in columns]
+        kept = {self.header[column] for column in beside}
         cells, faults, chars = [list[str]() for _ in keys], dict[int, str](), 0
         for found in chain(self._ahead, self._objects):
-            self._add(found, keys, cells, faults)
+            self._add(found, keys, cells, faults, kept)
             chars += found.chars
-            if len(cells[0]) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
+            if len(cells[0]) >= self.block_rows or chars >= self.block_chars:
                 yield [_strings(texts) for texts in cells], faults
                 cells, faults, chars = [[] for _ in keys], {}, 0
         yield [_strings(texts) for texts in cells], faults
 
     def _add(
-        self, found: _Object, keys: list[str], cells: list[list[str]], faults: dict[int, str]
+        self,
+        found: _Object,
+        keys: list[str],
+        cells: list[list[str]],
+        faults: dict[int, str],
+        beside: Container[str],
     ) -> None:
         place = len(cells[0])
         if found.fault:
@@ -391,13 +414,14 @@ class _Jsonl(_Lines):
             try:
                 texts.append(value if type(value) is str else _of_json(value, found.line, key))
             except InvalidArgument as error:
-                self._refuse(error.message, faults, place)
+                if key not in beside:
+                    self._refuse(error.message, faults, place)
                 texts.append("")
 
     def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
         cells, faults = [list[str]() for _ in self.header], dict[int, str]()
         for found in self._ahead[:rows]:
-            self._add(found, list(self.header), cells, faults)
+            self._add(found, list(self.header), cells, faults, self.header)
         return iter(zip(*(_strings(texts).to_pylist() for texts in cells), strict=True))
 
 
@@ -474,7 +498,7 @@ class _Xlsx(Table):
     def _position(self, rows: int) -> int:
         return round(self.size_bytes * self._sheet.share)
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
+    def _arrays(self, columns: Sequence[int], beside: frozenset[int]) -> Iterator[_Arrays]:
         places = [self._first + column for column in columns]
         rows, faults, chars = list[list[str]](), dict[int, str](), 0
         for row in self._rows:
@@ -483,8 +507,8 @@ class _Xlsx(Table):
                 self._refuse(f"Row {row.number}: a cell has no header", faults, len(rows))
             cells += [""] * (self._end - len(cells))
             rows.append([cells[place] for place in places])
-            chars += sum(map(len, rows[-1])) + len(places)
-            if len(rows) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
+            chars += sum(map(len, cells)) + len(cells)
+            if len(rows) >= self.block_rows or chars >= self.block_chars:
                 yield [_strings(list(texts)) for texts in zip(*rows, strict=True)], faults
                 rows, faults, chars = [], {}, 0
         if rows:
@@ -522,21 +546,30 @@ class _Parquet(Table):
     def _position(self, rows: int) -> int:
         return self.size_bytes * rows // self.rows if self.rows else 0
 
-    def _arrays(self, columns: Sequence[int]) -> Iterator[_Arrays]:
-        return self._read(columns, BLOCK_ROWS)
+    def _arrays(self, columns: Sequence[int], beside: frozenset[int]) -> Iterator[_Arrays]:
+        return self._read(columns, self.block_rows, {self.header[column] for column in beside})
 
-    def _read(self, columns: Sequence[int], rows: int) -> Iterator[_Arrays]:
+    def _read(self, columns: Sequence[int], rows: int, beside: Container[str]) -> Iterator[_Arrays]:
         names = [self.header[column] for column in columns]
         try:
             for batch in self._file.iter_batches(rows, columns=names, use_threads=False):
-                yield [_checked(batch.column(name), name) for name in names], {}
+                yield [_cells_of(batch.column(name), name, beside) for name in names], {}
         except (OSError, pa.ArrowException):
             # The reason that Arrow gives may have cells in it.
             raise InvalidArgument("The Parquet file is damaged, or of an unknown kind") from None
 
     def _begin(self, rows: int) -> Iterator[tuple[str, ...]]:
-        for arrays, _ in self._read(range(len(self.header)), rows):
+        for arrays, _ in self._read(range(len(self.header)), rows, self.header):
             yield from zip(*(array.to_pylist() for array in arrays), strict=True)
+
+
+def _cells_of(column: Any, name: str, beside: Container[str]) -> Array:
+    try:
+        return _checked(column, name)
+    except InvalidArgument:
+        if name not in beside:
+            raise
+        return pa.repeat("", len(column))
 
 
 def _checked(column: Any, name: str) -> Array:

@@ -123,7 +123,7 @@ def test_lines_that_are_no_customer_fail_alone(namesake: Namesake) -> None:
         (b"id,last name\n1,A\n", ["--encoding", "utf-16"], 1, "BOM"),
         (b'id,last name\n1,"A\n2,B\n', [], 1, "Line 2"),
         (b"id,last name\n1,A\n", ["--job-id", "not a job"], 1, "job_id"),
-        (b"id,last name\n1,A\n\xff,B\n", [], 1, "encoding"),
+        (b"id,last name\n1,A\n\xff,B\n", ["--encoding", "utf-8"], 1, "encoding"),
         (b"id,last name\n1,A\n", ["--failures", "/no/such/file"], 2, "Cannot write"),
         (None, [], 1, "Cannot open"),
     ],
@@ -239,11 +239,13 @@ def test_what_a_table_can_hold_is_imported_elsewhere(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("pipe", ["-", "/dev/stdin"])
+@pytest.mark.parametrize(
+    ("pipe", "kind"), [("-", "customers"), ("-", "csv"), ("/dev/stdin", "jsonl")]
+)
 def test_an_import_is_interrupted_while_its_input_is_quiet(
-    shared: Server, pipe: str, number: signal.Signals
+    shared: Server, pipe: str, kind: str, number: signal.Signals
 ) -> None:
-    with running("import", pipe, "--format", "jsonl", server=shared.address) as process:
+    with running("import", pipe, "--format", kind, server=shared.address) as process:
         assert process.stdin is not None
         process.stdin.write(b'{"lastName": "A"}\n')
         process.stdin.flush()

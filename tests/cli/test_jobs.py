@@ -6,7 +6,7 @@ import csv
 import uuid
 from pathlib import Path
 
-from service.cli.outbox import BATCH_ROWS
+from service.cli.batches import BATCH_ROWS
 from tests.cli.conftest import Namesake, run, running
 from tests.conftest import Server, StartServer, wait_until
 
@@ -69,7 +69,7 @@ def test_an_import_is_listed_shown_and_cancelled(namesake: Namesake, tmp_path: P
 def test_a_cancelled_import_ends_the_command(shared: Server, namesake: Namesake) -> None:
     key = uuid.uuid4().hex[:8]
     with running(
-        "import", "-", "--format", "jsonl", "--job-id", key, server=shared.address
+        "import", "-", "--format", "customers", "--job-id", key, server=shared.address
     ) as process:
         wait_until(lambda: namesake("jobs", "show", key).status == 0)
         assert "running" in namesake("jobs", "show", key).out

@@ -6,49 +6,19 @@ import threading
 from collections.abc import Iterator
 
 from namesake import v1
-from service.cli.outbox import BATCH_BYTES, BATCH_ROWS, BATCHES_IN_FLIGHT, Batch, Outbox, cut
+from service.cli.batches import Batch
+from service.cli.outbox import BATCHES_IN_FLIGHT, Outbox
 from service.errors import InvalidArgument
 from service.transfer.files import Record
-from service.transfer.rows import RowRefused
-
-
-def _rows(count: int, refused: frozenset[int] = frozenset()) -> Iterator[tuple[Record, object]]:
-    for number in range(1, count + 1):
-        bad = RowRefused("bad") if number in refused else None
-        yield Record(number, ("x",)), bad or v1.Customer(id=str(number))
 
 
 def _batches(count: int) -> Iterator[Batch]:
     for number in range(1, count + 1):
-        yield Batch(number, number, 0, [v1.Customer()], [Record(number, ("x",))])
+        yield Batch(number, number, 1, 0, v1.ImportCustomersRequest, lambda _: Record(1, ("x",)))
 
 
 def _numbers(batches: Iterator[Batch], count: int) -> list[int]:
     return [next(batches).number for _ in range(count)]
-
-
-def test_rows_are_cut_at_the_same_places_whatever_is_refused_between_them() -> None:
-    batches = list(cut(_rows(2 * BATCH_ROWS + 5, frozenset({1, 2, BATCH_ROWS}))))  # type: ignore[arg-type]
-    assert [batch.number for batch in batches] == [1, 2, 3]
-    assert [len(batch.customers) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 2]
-    assert [batch.first_row for batch in batches] == [1, BATCH_ROWS + 1, 2 * BATCH_ROWS + 1]
-    assert sum(len(batch.refused) for batch in batches) == 3
-    for batch in batches:
-        ids = [customer.id for customer in batch.customers]
-        assert ids == [str(record.number) for record in batch.origins]
-
-
-def test_a_file_of_refused_rows_alone_is_cut_too() -> None:
-    everybody = frozenset(range(1, 2 * BATCH_ROWS + 2))
-    batches = list(cut(_rows(2 * BATCH_ROWS + 1, everybody)))  # type: ignore[arg-type]
-    assert [len(batch.refused) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 1]
-    assert not any(batch.customers for batch in batches)
-
-
-def test_a_batch_is_bounded_in_bytes() -> None:
-    big = v1.Customer(comment="x" * (BATCH_BYTES // 3))
-    batches = list(cut((Record(n, ("x",)), big) for n in range(7)))
-    assert [len(batch.customers) for batch in batches] == [2, 2, 2, 1]
 
 
 def test_nothing_is_sent_before_the_server_says_where_the_job_stands() -> None:

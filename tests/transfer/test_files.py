@@ -138,17 +138,6 @@ def test_a_fault_names_the_line_where_its_row_begins(text: str, line: int) -> No
         list(rows_of(_lines(text), ",", 7))
 
 
-def test_a_source_knows_its_file_by_any_name(tmp_path: Path) -> None:
-    path = tmp_path / "people.csv"
-    path.write_text("id\n")
-    (tmp_path / "link").symlink_to(path)
-    (tmp_path / "other").write_text("id\n")
-    source = Source(str(path))
-    names = (path.name, "link", "other", "missing", ".")
-    assert [source.reads(str(tmp_path / name)) for name in names] == [True, True] + [False] * 3
-    source.close()
-
-
 def test_a_source_is_closed_while_somebody_waits_for_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
