@@ -27,7 +27,9 @@ from pathlib import Path
 from benchmarks import cards
 
 USER = "postgres"
+NOT_HAD = "not to be had"  # in tables
 BATCH_ROWS = 1_000
+START_S = 30.0
 COLUMNS = ("kind", "first_name", "last_name", "email", "phone")
 
 _HOMES = "/usr/lib/postgresql"  # where Debian has the programs, by version
@@ -59,7 +61,41 @@ class Cluster:
 
     folder: Path
     programs: Path
-    data: Path
+
+    @contextmanager
+    def running(self) -> Iterator[bool]:
+        """Make the cluster and run its server; tell whether that went well.
+
+        The server is a child of this process, so that its processor time counts as ours.
+        """
+        settings = {**_SETTINGS, "unix_socket_directories": str(self.folder)}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        try:
+            if os.geteuid() == 0:
+                shutil.chown(self.folder, USER)
+            made = self._begin("initdb", "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C")
+            if made.wait():
+                yield False
+                return
+            server = self._begin("postgres", *options)
+        except OSError:
+            yield False
+            return
+        try:
+            yield self._waits_for(server)
+        finally:
+            self._begin("pg_ctl", "stop", "-w", "-m", "fast").wait()
+            server.wait()
+
+    def _waits_for(self, server: subprocess.Popen[bytes]) -> bool:
+        """Wait until the server takes calls; False if it ends or does not come."""
+        end = time.monotonic() + START_S
+        while server.poll() is None and time.monotonic() < end:
+            command = [str(self.programs / "pg_isready"), "-q", "-h", str(self.folder)]
+            if not subprocess.run(command, check=False).returncode:
+                return True
+            time.sleep(0.1)
+        return False
 
     def begin(self) -> None:
         """Make the table anew, empty."""
@@ -88,6 +124,18 @@ class Cluster:
     def count(self) -> int:
         """Return how many customers there are."""
         return int(self._ask("select count(*) from customers"))
+
+    def _begin(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a program of the server's, which refuses to run as root; say nothing of its own."""
+        prefix = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
+        return subprocess.Popen(
+            [*prefix, str(self.programs / program), *arguments],
+            cwd="/",  # which that user may see
+            env={**os.environ, "PGDATA": str(self.folder / "data")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def _run(self, *arguments: str) -> float:
         started = time.perf_counter()
@@ -138,22 +186,9 @@ def cluster() -> Iterator[Cluster | None]:
         return
     # Not in the folder of the benchmarks, which is for its owner alone.
     with tempfile.TemporaryDirectory(prefix="namesake-postgres-") as temporary:
-        folder = Path(temporary)
-        data = folder / "data"
-        if os.geteuid() == 0:
-            shutil.chown(folder, USER)
-        _as_user(
-            programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8",
-            "--locale=C", "--no-instructions",
-        )  # fmt: skip
-        options = [f"-c {name}={value!r}" for name, value in _SETTINGS.items()]
-        options.append(f"-c unix_socket_directories={temporary!r}")
-        control = programs / "pg_ctl"
-        _as_user(control, "start", "-w", "-D", data, "-l", folder / "log", "-o", " ".join(options))
-        try:
-            yield Cluster(folder, programs, data)
-        finally:
-            _as_user(control, "stop", "-w", "-m", "fast", "-D", data)
+        made = Cluster(Path(temporary), programs)
+        with made.running() as is_running:
+            yield made if is_running else None
 
 
 def _programs() -> Path | None:
@@ -171,15 +206,3 @@ def _has_user() -> bool:
     except KeyError:
         return False
     return True
-
-
-def _as_user(*command: str | Path) -> None:
-    """Run a program of the server's, which refuses to run as root."""
-    prefix = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
-    subprocess.run(
-        [*prefix, *command],
-        check=True,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-    )

@@ -52,7 +52,6 @@ from namesake import v1
 
 REPEATS = 3  # exports take a fraction of a second: the median of so many
 SOME_FIELDS = ("id", "emails", "update_time")
-NOT_HAD = "not installed"
 
 IMPORT_ROWS_S = 80_000
 RAW_SHARE = 0.8
@@ -291,16 +290,16 @@ def _rows(
 ) -> Iterator[tuple[str, ...]]:
     for what, name in shown:
         if not (rate := middles.rate(name)):
-            yield what, NOT_HAD, "", ""
+            yield what, postgres.NOT_HAD, "", ""
             continue
         times = middles.share(name, peer)
-        shown_times = f"{times:.2f}" if times else NOT_HAD
+        shown_times = f"{times:.2f}" if times else postgres.NOT_HAD
         yield what, f"{rate:,.0f}", f"{middles.share(name, bare):.1%}", shown_times
 
 
 def _saves_row(middles: _Middles, saved: saving.Saving) -> tuple[str, ...]:
     rate, copies = saved.alone.rate, middles.rate("copies")
-    times = f"{rate / copies:.2f}" if copies else NOT_HAD
+    times = f"{rate / copies:.2f}" if copies else postgres.NOT_HAD
     return "single saves", f"{rate:,.0f}", f"{rate / middles.rate('raw_write'):.1%}", times
 
 

@@ -106,6 +106,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Rows of imports in one durable commit, or one batch: longer ones delay saves",
     )
+    bulk_rest: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="While cards are saved, the writer rests after a batch of an import for so "
+        "many times as long as it took: cards wait less, imports take longer",
+    )
     group_wait_us: int = Field(
         2_000,
         ge=0,

@@ -189,7 +189,7 @@ SAME: list[tuple[type[IntEnum], Any, str]] = [
     (model.PhoneType, v1.PhoneType, "PHONE_TYPE_"),
     (model.Lookup, v1.DnsLookup, "DNS_LOOKUP_"),
     (registry.OnDuplicate, v1.OnDuplicate, "ON_DUPLICATE_"),
-    (registry.Outcome, v1.SaveOutcome, "SAVE_OUTCOME_"),
+    (model.Outcome, v1.SaveOutcome, "SAVE_OUTCOME_"),
     (BulkOutcome, v1.BulkOutcome, "BULK_OUTCOME_"),
     (registry.MatchBy, v1.MatchBy, "MATCH_BY_"),
     (registry.OnMatch, v1.OnMatch, "ON_MATCH_"),
@@ -207,7 +207,7 @@ def test_the_cores_enums_have_the_numbers_of_the_wire(
     of_wire = {name.removeprefix(prefix): number for name, number in wire.items()}
     assert of_wire.pop("UNSPECIFIED") == 0
     # Skipped rows are counted by their import; no save is answered so.
-    owns = {one.name: one.value for one in own if one is not registry.Outcome.SKIPPED}
+    owns = {one.name: one.value for one in own if one is not model.Outcome.SKIPPED}
     assert owns == of_wire
 
 

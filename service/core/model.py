@@ -109,6 +109,15 @@ class PhoneType(IntEnum):
     VOICEMAIL = 11
 
 
+class Outcome(IntEnum):
+    """What became of a card. Only a row of an import is SKIPPED."""
+
+    CREATED = 1
+    UPDATED = 2
+    UNCHANGED = 3
+    SKIPPED = 4
+
+
 class PhoneForm(NamedTuple):
     """The normal form of one number: E.164, "" where there is none.
 

@@ -14,7 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from service.core._wire import Batch as Rows
-from service.core.model import Card, Channel, Checked, Codec, Reason, Sealed, Verdict
+from service.core.model import (
+    Card,
+    Channel,
+    Checked,
+    Codec,
+    Outcome,
+    Reason,
+    Sealed,
+    Verdict,
+)
 from service.core.prepare import Judged
 from service.errors import NamesakeError, NotFound
 from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
@@ -95,7 +104,7 @@ class BatchRun:
         self._begin()
 
     def _begin(self) -> None:
-        self._tally: Counter[int] = Counter()
+        self._tally: Counter[Outcome] = Counter()
         self._left: list[tuple[int, Decide[Saved]]] = []
         self._fault: Exception | None = None
         self.failures: list[RowFailure] = []
@@ -112,16 +121,21 @@ class BatchRun:
         yield self.decide_open
         if self.is_open:
             yield self.decide_stale
-            first = 0
-            for place, decide in self._left:
-                end = bisect_left(self._rest.places, place)
-                if first < end:
-                    yield partial(self.decide_new, first, end)
-                    first = end
-                yield partial(self.decide_row, place, decide)
-            if first < self._intake.count:
-                yield partial(self.decide_new, first, self._intake.count)
+        if self.is_open:  # no fault was found meanwhile
+            yield from self._rows()
         yield self.decide_close
+
+    def _rows(self) -> Iterator[Decide[object]]:
+        """Yield the decisions about the rows, in the order of the batch."""
+        first = 0
+        for place, decide in self._left:
+            end = bisect_left(self._rest.places, place)
+            if first < end:
+                yield partial(self.decide_new, first, end)
+                first = end
+            yield partial(self.decide_row, place, decide)
+        if first < self._intake.count:
+            yield partial(self.decide_new, first, self._intake.count)
 
     def decide_open(self, view: View) -> Decision[None]:
         """Read how far the job is; a batch that is durable already is not run again."""
@@ -147,7 +161,7 @@ class BatchRun:
         try:
             stale = view.stale(self._intake, self._asked, self._by_id, self._keys)
         except Exception as error:
-            self._fault = error
+            self._fault, self.is_open = error, False
             raise
         places = self._rest.places
         self._left = [(places[index], partial(self._decide_one, index)) for index in stale]
@@ -156,7 +170,7 @@ class BatchRun:
         ]
         self._left.sort(key=lambda left: left[0])
         self.failures = [failure_of(self._row(place), error) for place, error in self._rest.broken]
-        self._tally[_CREATED] = self._intake.count - len(stale)
+        self._tally[Outcome.CREATED] = self._intake.count - len(stale)
         return Decision(None)
 
     def decide_new(self, first: int, end: int, view: View) -> Decision[None]:
@@ -189,10 +203,10 @@ class BatchRun:
             return Decision(self._job)
         self.failures.sort()
         job = self._job.with_batch(
-            self._tally[_CREATED],
-            self._tally[_UPDATED],
-            self._tally[_UNCHANGED],
-            self._tally[_SKIPPED],
+            self._tally[Outcome.CREATED],
+            self._tally[Outcome.UPDATED],
+            self._tally[Outcome.UNCHANGED],
+            self._tally[Outcome.SKIPPED],
             self.failures,
             view.now_us,
         )
@@ -200,14 +214,11 @@ class BatchRun:
         return Decision(job, (PutEntries(self._intake), *puts))
 
 
-_CREATED, _UPDATED, _UNCHANGED, _SKIPPED = 1, 2, 3, 4  # of `registry.Outcome`
-
-
 def findings_of(judged: Judged, checked: Sequence[Checked]) -> Found:
     """Count the findings on a batch's contact points."""
-    found = Counter(
-        {(channel, one.verdict, one.reason): times for channel, one, times in judged.tally()}
-    )
+    found: Found = Counter()
+    for channel, one, times in judged.tally():
+        found[channel, one.verdict, one.reason] += times
     found.update((one.channel, one.finding.verdict, one.finding.reason) for one in checked)
     return found
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
 from service.core._wire import Batch as Rows
-from service.core.model import Card, Channel, Checked, Codec, Combine, Held, Lookup, Sealed
+from service.core.model import Card, Channel, Checked, Codec, Combine, Held, Lookup, Outcome, Sealed
 from service.core.prepare import Judged
 from service.errors import (
     AmbiguousDuplicates,
@@ -95,15 +95,6 @@ class OnConflict(IntEnum):
 
     FIRST = 1
     REFUSE = 2
-
-
-class Outcome(IntEnum):
-    """What became of a card. Only a row of an import is SKIPPED."""
-
-    CREATED = 1
-    UPDATED = 2
-    UNCHANGED = 3
-    SKIPPED = 4
 
 
 @dataclass(frozen=True, slots=True)

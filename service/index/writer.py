@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import threading
 import time
@@ -45,6 +46,7 @@ _log = structlog.get_logger(__name__)
 Outcome = TypeVar("Outcome", covariant=True)
 
 READER_CHECK_S = 10  # a worker killed while others live holds freed pages back at most this long
+CARDS_COME_S = 1.0  # since the last one: longer pauses are no steady saving
 NOTHING = Entries()
 REQUEST_KIND_MAX = 255  # it is stored in a byte
 ID_RANDOM_BYTES = 10  # of each UUID
@@ -361,7 +363,8 @@ class Writer:
 
     Imports have a line of their own, and shorter commits (`bulk_limit_items`). Where both lines
     have something, they take turns: a card waits for one batch at most, an import for the cards
-    that came during its last one.
+    that came during its last one. While cards come, the thread rests after each batch
+    (`bulk_rest`): most cards then find it, and the processors, free.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -371,7 +374,10 @@ class Writer:
         self._wake = threading.Condition()  # guards what follows
         self._cards = _Line(settings.write_queue_items, settings.group_limit_items)
         self._bulk = _Line(settings.write_queue_items, settings.bulk_limit_items)
+        self._rest = settings.bulk_rest
         self._is_bulks_turn = False
+        self._cards_came_s = -math.inf  # when a card was taken last
+        self._rests_until_s = -math.inf  # batches wait for so long
         self._is_idle = False  # whether the thread waits for a first submission
         self._is_busy = False  # whether the last commit was of several
         self._closing = False
@@ -429,27 +435,41 @@ class Writer:
     def _take(self) -> list[_Submission]:
         """Wait for submissions and take those of one commit; empty when all is done."""
         with self._wake:
-            while not self._cards and not self._bulk:
-                if self._closing:
+            while not self._cards and (left_s := self._bulk_waits_s()) != 0:
+                if self._closing and not self._bulk:
                     return []
                 self._is_idle = True
-                self._wake.wait()
+                self._wake.wait(left_s)
                 self._is_idle = False
             if self._is_busy and not (self._bulk or self._closing or self._are_enough()):
                 self._wake.wait(self._wait_s)
-            if self._bulk and (self._is_bulks_turn or not self._cards):
-                self._is_bulks_turn = False
-                return self._bulk.take()
-            group = self._cards.take()
-            self._is_bulks_turn = True
-            self._is_busy = len(group) > 1
-        return group
+            if self._cards and not (self._is_bulks_turn and self._bulk_waits_s() == 0):
+                group = self._cards.take()
+                self._is_bulks_turn = True
+                self._is_busy = len(group) > 1
+                self._cards_came_s = time.monotonic()
+                return group
+            self._is_bulks_turn = False
+            return self._bulk.take()
+
+    def _bulk_waits_s(self) -> float | None:
+        """Return how long the line of imports has to wait: 0 for its turn, None if it is empty."""
+        if not self._bulk:
+            return None
+        return 0.0 if self._closing else max(0.0, self._rests_until_s - time.monotonic())
+
+    def _note_bulk(self, began_s: float) -> None:
+        """Let the next batch wait for as long as this one took, if cards come meanwhile."""
+        now_s = time.monotonic()
+        if now_s - self._cards_came_s < CARDS_COME_S:
+            self._rests_until_s = now_s + self._rest * (now_s - began_s)
 
     def _run(self) -> None:
         while group := self._take():
             live = [submission for submission in group if not submission.future.cancelled()]
             if not live:
                 continue
+            began_s = time.monotonic()
             try:
                 answers: Sequence[_Answer] = self._write(live)
             except Exception as error:  # noqa: BLE001  whatever it is, callers must hear of it
@@ -459,6 +479,8 @@ class Writer:
             else:
                 self._note("", None)
             _deliver(live, answers)
+            if not self._is_bulks_turn:
+                self._note_bulk(began_s)
 
     # The transaction
 

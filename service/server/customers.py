@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from namesake import v1
-from service.core.model import Channel, Lookup, Point
+from service.core.model import Channel, Lookup, Outcome, Point
 from service.errors import (
     InvalidArgument,
     LimitExceeded,
@@ -17,7 +17,7 @@ from service.errors import (
 )
 from service.identity.lookup import Query, rows_holding, rows_sharing
 from service.identity.matching import Subject
-from service.identity.registry import OnDuplicate, Outcome, Saved, Terms
+from service.identity.registry import OnDuplicate, Saved, Terms
 from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
 from service.server import wire
 from service.server.duplicates import find_duplicates, subject_of

@@ -6,10 +6,10 @@ then one finding per domain and kind of address.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,10 @@ _PHONE_SOURCE: Final = f"phonenumbers {version('phonenumbers')}"
 _DNS_SOURCE: Final = "DNS"
 
 _REASONS: Final = {int(reason): reason for reason in Reason}
+KINDS_KEPT: Final = 10_000  # findings of one second: most are of domains
+
+Kind = TypeVar("Kind")
+
 _KIND_BITS: Final = 8  # of a reason, and whether the address is a role's
 _REASON_MASK: Final = 0x7F
 _DNS_INVALID: Final = frozenset({Reason.DOMAIN_NOT_FOUND, Reason.NO_MAIL_SERVER, Reason.NULL_MX})
@@ -67,7 +71,12 @@ class Validator:
         self._domains: Domains | None = None
         # A finding holds as long as the verdict it was made of is the current one.
         self._findings: dict[tuple[str, Reason], tuple[DomainVerdict, Finding]] = {}
-        self._phone_findings = _PhoneFindings()
+        self._phone_findings = _PhoneFindings(
+            lambda reason, now: _plain(reason, now, _PHONE_SOURCE)
+        )
+        self._unasked_findings = _OfOneSecond[tuple[str, Reason, Lookup]](
+            lambda kind, now: _domain_finding(kind[0], kind[1], None, kind[2], now)
+        )
 
     async def start(self) -> None:
         """Open the caches and the resolver. Raises StorageFault or InvalidArgument."""
@@ -236,7 +245,7 @@ class Validator:
         self, kind: tuple[str, Reason], verdict: DomainVerdict | None, lookup: Lookup, now: int
     ) -> Finding:
         if verdict is None:
-            return _domain_finding(*kind, verdict, lookup, now)
+            return self._unasked_findings.of((*kind, lookup), now)
         made = self._findings.get(kind)
         if made is not None and made[0] is verdict:
             return made[1]
@@ -250,6 +259,27 @@ class Validator:
         if self._domains is None:
             raise RuntimeError("the validator is not started")
         return self._domains
+
+
+class _OfOneSecond(Generic[Kind]):
+    """Findings that rest on no look-up: those of one kind and second are the same."""
+
+    def __init__(self, make: Callable[[Kind, int], Finding]) -> None:
+        self._make = make
+        self._second = 0
+        self._found: dict[Kind, Finding] = {}
+
+    def of(self, kind: Kind, now: int) -> Finding:
+        """Return the finding of a kind, which is made as of the beginning of the second."""
+        second = now // 1_000_000
+        if second != self._second or len(self._found) >= KINDS_KEPT:
+            self._second, self._found = second, {}
+        if (finding := self._found.get(kind)) is None:
+            finding = self._found[kind] = self._make(kind, second * 1_000_000)
+        return finding
+
+
+_PhoneFindings = _OfOneSecond[Reason]
 
 
 # E-mail
@@ -316,23 +346,6 @@ def _plain(reason: Reason, now: int, source: str, detail: str = "") -> Finding:
 
 
 # Phone
-
-
-class _PhoneFindings:
-    """The findings of phones, of which there are few: those of one second are the same."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._found: dict[Reason, Finding] = {}
-
-    def of(self, reason: Reason, now: int) -> Finding:
-        """Return the finding of a reason."""
-        second = now // 1_000_000
-        if second != self._second:
-            self._second, self._found = second, {}
-        if (finding := self._found.get(reason)) is None:
-            finding = self._found[reason] = _plain(reason, second * 1_000_000, _PHONE_SOURCE)
-        return finding
 
 
 def _check_phones(forms: Sequence[PhoneForm], findings: _PhoneFindings) -> list[Checked]:

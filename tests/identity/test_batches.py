@@ -20,14 +20,13 @@ from typing import NamedTuple
 import pytest
 
 from namesake import v1
-from service.core.model import Lookup
+from service.core.model import Lookup, Outcome
 from service.core.prepare import match_key
 from service.errors import NamesakeError
 from service.identity.registry import (
     MatchBy,
     OnConflict,
     OnMatch,
-    Outcome,
     Registry,
     Saved,
     Terms,

@@ -124,19 +124,19 @@ def test_findings_are_counted_per_batch(client: Client) -> None:
     """By channel, verdict and reason; domains nobody knows yet are PENDING."""
     batch = [
         person("a@x.example", "b@x.example", "+442079460018"), person("broken@", "nonsense"),
-        person("info@y.test"),
+        person("info@y.test"), person("c@y.example", "a@x.example"),
     ]  # fmt: skip
     _, answer = client.import_all("job", batch)
     found = {(f.channel, f.verdict, f.reason): f.count for f in answer.findings}
     mail, call = v1.CHANNEL_EMAIL, v1.CHANNEL_CALL
     assert found == {
-        (mail, v1.VERDICT_UNKNOWN, v1.REASON_PENDING): 2,
+        (mail, v1.VERDICT_UNKNOWN, v1.REASON_PENDING): 4,
         (mail, v1.VERDICT_INVALID, v1.REASON_EMAIL_SYNTAX): 1,
         (mail, v1.VERDICT_INVALID, v1.REASON_SPECIAL_USE_DOMAIN): 1,
         (call, v1.VERDICT_VALID, v1.REASON_ACCEPTED): 1,
         (call, v1.VERDICT_INVALID, v1.REASON_PHONE_FORMAT): 1,
     }
-    assert client.stats().pending_emails == 1  # once per customer and domain
+    assert client.stats().pending_emails == 2  # once per customer and domain
 
 
 def test_a_broken_stream_goes_on_with_exact_counts(client: Client) -> None:
