@@ -137,6 +137,9 @@ class Columns:
 
     def __init__(self, records: Sequence[bytes]) -> None: ...
 
+def adds_nothing(record: bytes, body: bytes) -> bool:
+    """Tell whether a body is surely that of a record, but for what an import would not change."""
+
 def batch_of(request: bytes) -> bytes | None:
     """Return the encoded batch that an encoded request consists of, None if it is another.
 

@@ -2018,6 +2018,118 @@ cdef Py_ssize_t _add_awaited(
     return awaited
 
 
+# Whether a row says something new.
+
+cdef enum:  # kinds of messages that are compared
+    OF_CUSTOMER = 1
+    OF_CONTACT = 2
+    OF_POINT = 3
+    FINDING_REASON = 2
+    FINDING_TIMES = 9  # and 10: no substance
+
+
+def adds_nothing(bytes record not None, bytes body not None):
+    """Tell whether a body is surely that of a record, but for what an import would not change.
+
+    Which are times of findings, and findings that wait for the DNS where the record knows more.
+    False says nothing.
+    """
+    return _adds_nothing(_whole_span(record), _whole_span(body), OF_CUSTOMER)
+
+
+cdef bint _adds_nothing(_Span stored, _Span given, int kind) noexcept nogil:
+    cdef _Cursor old = _cursor(stored, 0), new = _cursor(given, 0)
+    cdef _Field one, other
+    cdef int inner
+    while new.at < new.end:
+        if not _raw(&old, &one) or not _raw(&new, &other) or one.value != other.value:
+            return False
+        inner = _kind_within(kind, one.number)
+        if inner:
+            if not _adds_nothing(one.body, other.body, inner):
+                return False
+        elif kind == OF_POINT and one.number == POINT_FINDING:
+            if not _finds_nothing(one.body, other.body):
+                return False
+        elif old.at - one.start != new.at - other.start or memcmp(
+            one.start, other.start, old.at - one.start
+        ):
+            return False
+    if kind != OF_CUSTOMER:
+        return old.at == old.end
+    return _raw(&old, &one) and one.number == ID  # what the writer appended begins
+
+
+cdef inline int _kind_within(int kind, int number) noexcept nogil:
+    """Return which kind of message a field has that is compared field by field, 0 for none."""
+    if kind == OF_CUSTOMER:
+        if number == CONTACTS:
+            return OF_CONTACT
+        return OF_POINT if number == EMAILS or number == PHONES else 0
+    if kind == OF_CONTACT and (number == CONTACT_EMAILS or number == CONTACT_PHONES):
+        return OF_POINT
+    return 0
+
+
+cdef bint _finds_nothing(_Span stored, _Span given) noexcept nogil:
+    cdef _Cursor old = _cursor(stored, 0), new = _cursor(given, 0)
+    cdef _Field one, other
+    cdef bint has_old, has_new
+    if _awaits(given) and not _awaits(stored):
+        return True
+    while True:
+        has_old, has_new = _substance(&old, &one), _substance(&new, &other)
+        if not has_old or not has_new:
+            return has_old == has_new and old.at == old.end and new.at == new.end
+        if one.value != other.value or old.at - one.start != new.at - other.start:
+            return False
+        if memcmp(one.start, other.start, old.at - one.start):
+            return False
+
+
+cdef bint _substance(_Cursor* cursor, _Field* field) noexcept nogil:
+    """Read the next field of a finding that is no time; false at the end."""
+    while _raw(cursor, field):
+        if field.number != FINDING_TIMES and field.number != FINDING_TIMES + 1:
+            return True
+    return False
+
+
+cdef bint _awaits(_Span finding) noexcept nogil:
+    cdef _Cursor cursor = _cursor(finding, 0)
+    cdef _Field field
+    cdef uint64_t reason
+    while _raw(&cursor, &field):
+        if field.number == FINDING_REASON:
+            cursor.at = field.body.at
+            return _varint(&cursor, &reason) and (
+                reason == <uint64_t>_AWAITED_PENDING or reason == <uint64_t>_AWAITED_UNKNOWN
+            )
+    return False
+
+
+cdef bint _raw(_Cursor* cursor, _Field* field) noexcept nogil:
+    """Read any field but a group: its tag as the value, and what follows it as the body."""
+    cdef uint64_t size
+    field.start = cursor.at
+    if cursor.at >= cursor.end or not _varint(cursor, &field.value):
+        return False
+    field.number = <int>(field.value >> 3)
+    if field.value & 7 == LENGTH:
+        return _varint(cursor, &size) and _body(cursor, size, &field.body)
+    field.body.at = cursor.at
+    if field.value & 7 == VARINT:
+        if not _varint(cursor, &size):
+            return False
+    elif field.value & 7 == FIXED64 or field.value & 7 == FIXED32:
+        if not _body(cursor, 8 if field.value & 7 == FIXED64 else 4, &field.body):
+            return False
+    else:
+        return False
+    field.body.end = cursor.at
+    return True
+
+
 cdef Py_ssize_t stamp(
     unsigned char* to, Text body, Text id, uint64_t sequence, Text times
 ) noexcept nogil:

@@ -261,6 +261,12 @@ class Codec(Protocol):
     def created_us(self, record: bytes) -> int:
         """Return when the record was created."""
 
+    def adds_nothing(self, old: bytes, body: bytes) -> bool:
+        """Tell whether a body surely changes nothing where it is laid over the record `old`.
+
+        Or where the record's blanks are filled from it. False says nothing: see `combine`, `diff`.
+        """
+
     def combine(self, old: bytes, new: Sealed, how: Combine, mask: Sequence[str] = ()) -> Sealed:
         """Return what results where `new` meets the stored record `old`.
 

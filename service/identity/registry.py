@@ -243,13 +243,13 @@ class Registry:
         row = self._own_row(card, view)
         if row is not None:
             self._reject_shared(sealed, row, terms, view)
-            own = self._stored(row, view)
             if terms.match_order:
-                return self._meet(own, sealed, card.etag, terms, view)
+                return self._meet(row, _record(view, row), sealed, card.etag, terms, view)
+            own = self._stored(row, view)
             return self._change(own, sealed, Combine.REPLACE, (), card.etag, terms, view)
         if terms.match_order:
             if (stored := self._match(sealed, card, terms, view)) is not None:
-                return self._meet(stored, sealed, "", terms, view)
+                return self._meet(stored.row, stored.record, sealed, "", terms, view)
         elif terms.on_duplicate is OnDuplicate.ATTACH:
             if (stored := self._attach_to(sealed, view)) is not None:
                 return self._change(stored, sealed, Combine.FILL, (), "", terms, view)
@@ -258,12 +258,15 @@ class Registry:
         return self._create(card, sealed, terms, view)
 
     def _meet(
-        self, stored: _Stored, sealed: Sealed, etag: str, terms: Terms, view: View
+        self, row: int, record: bytes, sealed: Sealed, etag: str, terms: Terms, view: View
     ) -> Decision[Saved]:
         """Let an imported row meet the customer that it found."""
         if terms.on_match is OnMatch.SKIP:
-            return Decision(Saved(Outcome.SKIPPED, stored.row, stored.record, 0))
+            return Decision(Saved(Outcome.SKIPPED, row, record, 0))
+        if not etag and self._codec.adds_nothing(record, sealed.body):
+            return Decision(Saved(Outcome.UNCHANGED, row, record, 0))
         how = Combine.FILL if terms.on_match is OnMatch.FILL else Combine.OVERLAY
+        stored = _Stored(row, record, self._codec.held(record))
         return self._change(stored, sealed, how, (), etag, terms, view)
 
     def _decide_update(

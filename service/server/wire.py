@@ -337,6 +337,10 @@ class Records:
         """Return when the record was created."""
         return microseconds(v1.Customer.FromString(record).create_time)
 
+    def adds_nothing(self, old: bytes, body: bytes) -> bool:
+        """Tell whether a body surely changes nothing; see `Codec.adds_nothing`."""
+        return _wire.adds_nothing(old, body)
+
     def combine(self, old: bytes, new: Sealed, how: Combine, mask: Sequence[str] = ()) -> Sealed:
         """Return what results where `new` meets `old`; see `Codec.combine`."""
         if how is Combine.REPLACE:
