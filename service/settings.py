@@ -99,12 +99,13 @@ class Settings(BaseSettings):
         "lock file; the first process to open a folder decides",
     )
     group_limit_items: int = Field(
-        4_000, ge=1, description="Decisions in one durable commit: longer ones delay card saves"
+        4_000, ge=1, description="Decisions or rows in one durable commit: longer ones delay saves"
     )
     bulk_limit_items: int = Field(
         1_000,
         ge=1,
-        description="Rows of imports in one durable commit, or one batch: longer ones delay saves",
+        description="Rows of imports in one durable commit, or one batch, while cards are saved: "
+        "longer ones delay these",
     )
     bulk_rest: float = Field(
         1.0,

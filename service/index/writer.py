@@ -310,10 +310,9 @@ _Answered = tuple[_Submission, _Answer]
 class _Line:
     """Submissions that wait for the thread, in order. Not guarded."""
 
-    def __init__(self, limit_items: int, group_limit_items: int) -> None:
+    def __init__(self, limit_items: int) -> None:
         self.items = 0  # of those that are admitted
         self._limit_items = limit_items
-        self._group_limit_items = group_limit_items
         self._admitted: deque[_Submission] = deque()
         self._held_back: deque[_Submission] = deque()
 
@@ -339,14 +338,14 @@ class _Line:
                 self._admitted.append(submission)
                 self.items += size
 
-    def take(self) -> list[_Submission]:
-        """Take the submissions of one commit."""
+    def take(self, limit_items: int) -> list[_Submission]:
+        """Take the submissions of one commit: one, and others up to a limit."""
         group: list[_Submission] = []
         items = 0
         while self._admitted:
             size = len(self._admitted[0].decisions)
             alone = self._admitted[0].dry_run or (group and group[0].dry_run)
-            if group and (alone or items + size > self._group_limit_items):
+            if group and (alone or items + size > limit_items):
                 break
             group.append(self._admitted.popleft())
             items += size
@@ -361,10 +360,10 @@ class Writer:
     Where several callers save at once, the next commit waits a moment (`group_wait_us`) for more
     of them: each commit costs as much as many saves do, in processor time too.
 
-    Imports have a line of their own, and shorter commits (`bulk_limit_items`). Where both lines
-    have something, they take turns: a card waits for one batch at most, an import for the cards
-    that came during its last one. While cards come, the thread rests after each batch
-    (`bulk_rest`): most cards then find it, and the processors, free.
+    Imports have a line of their own. Where both lines have something, they take turns: an import
+    waits for the cards that came during its last commit. While cards come, its commits are short
+    (`bulk_limit_items`), and the thread rests after each (`bulk_rest`): most cards then find it,
+    and the processors, free.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -372,8 +371,10 @@ class Writer:
         self._wait_s = settings.group_wait_us / 1_000_000
         self._enough_items = settings.group_enough_items
         self._wake = threading.Condition()  # guards what follows
-        self._cards = _Line(settings.write_queue_items, settings.group_limit_items)
-        self._bulk = _Line(settings.write_queue_items, settings.bulk_limit_items)
+        self._group_limit_items = settings.group_limit_items
+        self._bulk_limit_items = settings.bulk_limit_items
+        self._cards = _Line(settings.write_queue_items)
+        self._bulk = _Line(settings.write_queue_items)
         self._rest = settings.bulk_rest
         self._is_bulks_turn = False
         self._cards_came_s = -math.inf  # when a card was taken last
@@ -444,13 +445,14 @@ class Writer:
             if self._is_busy and not (self._bulk or self._closing or self._are_enough()):
                 self._wake.wait(self._wait_s)
             if self._cards and not (self._is_bulks_turn and self._bulk_waits_s() == 0):
-                group = self._cards.take()
+                group = self._cards.take(self._group_limit_items)
                 self._is_bulks_turn = True
                 self._is_busy = len(group) > 1
                 self._cards_came_s = time.monotonic()
                 return group
             self._is_bulks_turn = False
-            return self._bulk.take()
+            short = self._do_cards_come()
+            return self._bulk.take(self._bulk_limit_items if short else self._group_limit_items)
 
     def _bulk_waits_s(self) -> float | None:
         """Return how long the line of imports has to wait: 0 for its turn, None if it is empty."""
@@ -460,9 +462,12 @@ class Writer:
 
     def _note_bulk(self, began_s: float) -> None:
         """Let the next batch wait for as long as this one took, if cards come meanwhile."""
-        now_s = time.monotonic()
-        if now_s - self._cards_came_s < CARDS_COME_S:
+        if self._do_cards_come():
+            now_s = time.monotonic()
             self._rests_until_s = now_s + self._rest * (now_s - began_s)
+
+    def _do_cards_come(self) -> bool:
+        return time.monotonic() - self._cards_came_s < CARDS_COME_S
 
     def _run(self) -> None:
         while group := self._take():

@@ -38,7 +38,7 @@ from service.server.jobs import (
 from service.server.rules import check_once, check_region
 from service.settings import Settings
 
-BATCHES_UNDER_WAY = 2  # one being checked while the one before is committed
+BATCHES_UNDER_WAY = 5  # some are committed together while the next ones are checked
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MATCH_ORDER = (
