@@ -101,7 +101,7 @@ def write(folder: Path, source: Iterable[Group]) -> Written:
             written.groups_s.append(time.perf_counter() - started)
             written.rows += len(group["customers"])
             written.entries += sum(map(len, group.values()))
-            last.update((name, group[name][-1][0]) for name in appends)
+            last.update((name, max(key, group[name][-1][0])) for name, key in last.items())
         _check(env, tables, written.entries)
     return written
 
