@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -71,7 +72,7 @@ def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -
     return customers
 
 
-class _Target:
+class _Target(ABC):
     """What waits to be put, and where it goes."""
 
     def __init__(self) -> None:
@@ -85,8 +86,9 @@ class _Target:
             self.blocks.clear()
             self.identities.clear()
 
+    @abstractmethod
     def _put(self) -> None:
-        raise NotImplementedError
+        """Put all that waits."""
 
 
 class _InTrees(_Target):
