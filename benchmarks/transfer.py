@@ -9,7 +9,7 @@ What is measured, in rounds that do all of it in turn, with the same new custome
   PENDING and the background asks in vain. By default each row is matched to the customers by phone
   and e-mail before it is created; `create_all` leaves that out.
 - raw write: `benchmarks.raw`, the entries of the same customers with bare py-lmdb, a durable commit
-  for every 4,000 rows. The service commits every 1,000, so that saves need not wait long. No
+  for every 4,000 rows. The service commits as many at most, and 1,000 while cards are saved. No
   decision, encoding or check.
 - PostgreSQL: `benchmarks.postgres`, COPY of the same columns in one command, and of 1,000 rows at a
   time, each committed.
@@ -32,9 +32,9 @@ What perf showed of the server (November 2026, `perf record --call-graph dwarf`)
 of its processors, as a message or as Arrow, and 0.5 µs of the client's, so that an import is bound
 by the two cores and not by the disk. Two fifths are the writer thread: a half of that puts rows (in
 the order of their numbers) and makes sorted runs, with merges; a tenth asks who is there already;
-a quarter is the commit, in the kernel. A third is the event loop, and half of that the validator:
-of each batch it makes a finding for every distinct domain, some 300 here. The last quarter, in two
-threads, encodes records with their findings and packs features.
+a quarter is the commit, in the kernel. A third was the event loop, and half of that the validator,
+which made a finding for every distinct domain of each batch; since then it does so once a second.
+The last quarter, in two threads, encodes records with their findings and packs features.
 """
 
 from __future__ import annotations

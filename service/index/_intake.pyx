@@ -8,15 +8,15 @@ of `layout`, which a test holds. Entries of identities and blocks go into sorted
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from service.core._features cimport Features, features_at
 from service.core._hash cimport identity_entry, sip_hash
 from service.core._probe cimport KEYS_LIMIT, keys_of
 from service.core._wire cimport (
-    BY_EMAIL, BY_IDENTITY, BY_MOBILE, BY_PHONE, STAMP_BYTES, Key, Prepared, Text, stamp,
+    STAMP_BYTES, Prepared, Text, stamp,
 )
 from service.index._lmdb cimport (
     KEY_EXISTS, NOT_FOUND, Calls, Value, close_cursor, error_of, get_value, open_cursor, put_at,
