@@ -308,7 +308,7 @@ RUN_DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda raw: raw.beside(IDENTITIES, EMAIL_OF_7, lambda tail: tail), "runs"),
     "chunk lost": (lambda raw: raw.drop(BLOCKS), "runs"),
     "chunk cut": (lambda raw: raw.cut(IDENTITIES, 1), "runs"),
-    "last entry of a chunk lost": (lambda raw: raw.cut(IDENTITIES, 16), "identities"),
+    "last entry of a chunk lost": (lambda raw: raw.cut(IDENTITIES, 16), "runs"),
     "filter lost": (lambda raw: raw.drop(BLOCKS | layout.RUN_FILTER), "runs"),
     "filter empty": (lambda raw: raw.blank(IDENTITIES | layout.RUN_FILTER), "runs"),
     "manifest noise": (lambda raw: raw.put("meta", b"runs_blocks", b"noise"), "meta"),
