@@ -1,9 +1,9 @@
 """Bare py-lmdb with the customers of an import: what its user would put, without anything of ours.
 
-For each row that an import created, the same record, features, id, change and history, an entry
-for each domain that is awaited, and one of a B-tree for each identity and each blocking key. These
-last two stand in sorted runs in our own file, so they are made of the record again, by the
-functions that a single save uses.
+For each row that an import created, the same record, features, id, change and history, and one
+entry of a B-tree for each identity and each blocking key. These last two stand in sorted runs in
+our own file, so they are made of the record again, by the functions that a single save uses. The
+domains that are awaited are one value for a group, as they are one for a batch of ours.
 
 A group of rows is put in one durable transaction: in each sub-database sorted by key, with one
 `putmulti`, which appends where all its keys are behind those that are there. That is the fastest
@@ -33,7 +33,8 @@ Group = dict[str, list[Entry]]
 
 # By row, of which a change has the number too as long as all rows are new.
 _BY_ROW = ("customers", "features", "changes", "history")
-_SEVERAL = ("identities", "blocks", "pending")
+_SEVERAL = ("identities", "blocks")
+_TABLES = (*_BY_ROW, "ids", "waiting", *_SEVERAL)
 
 
 @dataclass(slots=True)
@@ -63,7 +64,8 @@ def groups(index: Path, rows: int) -> Iterator[Group]:
 
 
 def _group(rows: Sequence[tuple[Entry, ...]], codec: Records) -> Group:
-    group: Group = {name: [] for name in (*_BY_ROW, "ids", *_SEVERAL)}
+    group: Group = {name: [] for name in _TABLES}
+    awaited: list[tuple[bytes, int]] = []
     for entries in rows:
         for name, entry in zip(_BY_ROW, entries, strict=True):
             if entry[0][:8] != entries[0][0]:
@@ -74,9 +76,12 @@ def _group(rows: Sequence[tuple[Entry, ...]], codec: Records) -> Group:
         made = layout.entries_of(held, match_key)
         group["ids"].append((held.id.encode(), row))
         group["identities"] += [(key, row) for key in made.keys]
-        group["pending"] += [(domain.encode(), row) for domain in made.pending]
+        awaited += [(domain.encode(), layout.unpack_u64(row)) for domain in made.pending]
         packed = layout.decode_features(features)
         group["blocks"] += layout.block_entries(packed, layout.unpack_u64(row))
+    if awaited:
+        first = layout.pack_u64(min(row for _, row in awaited))
+        group["waiting"].append((first, layout.encode_waiting(sorted(awaited))))
     for put in group.values():
         put.sort()
     return group
@@ -85,15 +90,15 @@ def _group(rows: Sequence[tuple[Entry, ...]], codec: Records) -> Group:
 def write(folder: Path, source: Iterable[Group]) -> Written:
     """Put groups into a fresh environment, each durably."""
     written = Written()
-    last = dict.fromkeys((*_BY_ROW, "ids"), b"")
+    last = dict.fromkeys((*_BY_ROW, "ids", "waiting"), b"")
     with _environment(folder) as env:
         tables = {
             name: env.open_db(name.encode(), dupsort=several, dupfixed=several)
             for name, several in layout.TABLES.items()
-            if name in (*_BY_ROW, "ids", *_SEVERAL)
+            if name in _TABLES
         }
         for group in source:
-            appends = {name for name in last if group[name][0][0] > last[name]}
+            appends = {name for name in last if group[name] and group[name][0][0] > last[name]}
             started = time.perf_counter()
             with env.begin(write=True) as txn:
                 for name, entries in group.items():
@@ -101,7 +106,8 @@ def write(folder: Path, source: Iterable[Group]) -> Written:
             written.groups_s.append(time.perf_counter() - started)
             written.rows += len(group["customers"])
             written.entries += sum(map(len, group.values()))
-            last.update((name, max(key, group[name][-1][0])) for name, key in last.items())
+            for name, key in last.items():
+                last[name] = max([key, *(key for key, _ in group[name][-1:])])
         _check(env, tables, written.entries)
     return written
 

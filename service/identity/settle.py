@@ -16,7 +16,7 @@ import structlog
 
 from service.core.model import Codec, Finding
 from service.identity.registry import Registry
-from service.index import ChangeKind, Decision, Index, View
+from service.index import ChangeKind, Decision, Index, SortWaiting, View
 from service.settings import Settings
 from service.validation.validator import Validator
 
@@ -76,6 +76,7 @@ class Settler:
         reason, hold up no others.
         """
         settled = waiting = 0
+        await self._sort()
         while domains := self._waiting():
             self._after = domains[-1]
             verdicts = await self._validator.resolve(domains)
@@ -88,6 +89,17 @@ class Settler:
                 return settled, waiting - settled
         self._after = ""
         return settled, waiting - settled
+
+    async def _sort(self) -> None:
+        """Let what batches left waiting, as of now, be found by domain."""
+        with self._index.snapshot() as snapshot:
+            left = snapshot.stored("waiting")
+        sort = partial(_sort, self._settings.settle_sort_bytes)
+        while left > 0:
+            (done,) = await self._index.submit([sort], bulk=True)
+            if isinstance(done, Exception):
+                raise done
+            left -= done
 
     def _waiting(self) -> list[str]:
         with self._index.snapshot() as snapshot:
@@ -120,3 +132,8 @@ class Settler:
         diff = self._codec.diff(old, sealed.body)
         put = self._registry.rewrite(view, row, old, held, sealed, ChangeKind.VERDICT, diff, ACTOR)
         return Decision(None, (put,))
+
+
+def _sort(limit_bytes: int, view: View) -> Decision[int]:
+    waiting = view.waiting(limit_bytes)
+    return Decision(len(waiting), (SortWaiting(waiting),))

@@ -63,6 +63,7 @@ from service.index.writer import (
     PutRedirect,
     PutRequest,
     PutRows,
+    SortWaiting,
     View,
     Writer,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "RunKind",
     "Shape",
     "Snapshot",
+    "SortWaiting",
     "State",
     "Stats",
     "StoredModel",

@@ -32,6 +32,8 @@ cdef enum:
     FEATURES_HEAD = 4  # a CRC
     EVENT_HEAD = 20
     HISTORY_HEAD = 14
+    WAITING_HEAD = 5
+    DOMAIN_HEAD = 6
     VERSION = 1
     CREATED = 1  # ChangeKind
     ID_KIND = 0  # before an id that is hashed: no kind of identities key
@@ -407,7 +409,7 @@ cdef class Intake:
         try:
             for table, pass_ in (
                 (tables.ids, _IDS), (tables.customers, _CUSTOMERS), (tables.features, _FEATURES),
-                (tables.changes, _CHANGES), (tables.history, _HISTORY), (tables.pending, _PENDING),
+                (tables.changes, _CHANGES), (tables.history, _HISTORY), (tables.waiting, _WAITING),
             ):  # fmt: skip
                 code = self._run(txn, calls._handle(table), pass_, &one)
                 calls._transaction.mutations += 1  # cursors of py-lmdb look again
@@ -420,9 +422,11 @@ cdef class Intake:
         return 0
 
     cdef Py_ssize_t _scratch_bytes(self, const _Pass* one):
-        """Return the room for the largest value, or for all domains that are awaited."""
+        """Return the room for the largest value, or for what all rows await and its value."""
         cdef Prepared rows = self.rows
-        cdef Py_ssize_t i, most = 0, awaited = rows.awaited_ends[rows.count] * sizeof(_Waiting)
+        cdef Py_ssize_t i, most = 0, awaited = WAITING_HEAD
+        for i in range(rows.awaited_ends[rows.count]):
+            awaited += sizeof(_Waiting) + DOMAIN_HEAD + rows.awaited[i].size + 8
         for i in range(rows.count):
             most = max(most, rows.ends[i + 1] - rows.ends[i] + rows.ids[i].size)
             most = max(most, features_at(rows.features, i).size)
@@ -448,7 +452,7 @@ cdef class Intake:
                 elif which == _HISTORY:
                     code = _put_history(cursor, one)
                 else:
-                    code = _put_pending(cursor, one, rows)
+                    code = _put_waiting(cursor, one, rows)
                 close_cursor(cursor)
         return code
 
@@ -563,7 +567,7 @@ cdef enum:
     _FEATURES = 3
     _CHANGES = 4
     _HISTORY = 5
-    _PENDING = 6
+    _WAITING = 6
 
 cdef struct _Pass:
     const _New* news
@@ -681,28 +685,47 @@ cdef int _put_history(void* cursor, _Pass* one) noexcept nogil:
     return 0
 
 
-cdef int _put_pending(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
-    cdef unsigned char[8] row
+cdef int _put_waiting(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
+    """Put what all rows await as one value, sorted by domain; its key is the first row of these."""
+    cdef unsigned char[8] first
     cdef _Waiting* waiting = <_Waiting*>one.scratch
+    cdef unsigned char* head
+    cdef unsigned char* at
     cdef Value key, value
     cdef Py_ssize_t i, count = 0
     cdef int64_t place
     cdef int32_t index
-    cdef int code
+    cdef uint32_t same = 0
     for i in range(one.count):
         index = one.news[i].index
         for place in range(rows.awaited_ends[index], rows.awaited_ends[index + 1]):
             waiting[count].domain, waiting[count].row = rows.awaited[place], one.news[i].row
             count += 1
+    if count == 0:
+        return 0
+    _big(first, waiting[0].row, 8)
     qsort(waiting, count, sizeof(_Waiting), _by_domain)
+    value.data = at = head = <unsigned char*>(waiting + count)
+    at[0] = VERSION
+    _big(at + 1, count, 4)
+    at += WAITING_HEAD
     for i in range(count):
-        key.size, key.data = waiting[i].domain.size, waiting[i].domain.at
-        _big(row, waiting[i].row, 8)
-        value.size, value.data = 8, row
-        code = put_at(cursor, &key, &value, 0)
-        if code:
-            return code
-    return 0
+        if i == 0 or not _is_same(&waiting[i].domain, &waiting[i - 1].domain):
+            head, same = at, 0
+            _big(head, waiting[i].domain.size, 2)
+            memcpy(head + DOMAIN_HEAD, waiting[i].domain.at, waiting[i].domain.size)
+            at += DOMAIN_HEAD + waiting[i].domain.size
+        same += 1
+        _big(head + 2, same, 4)
+        _big(at, waiting[i].row, 8)
+        at += 8
+    key.size, key.data = 8, first
+    value.size = at - <unsigned char*>value.data
+    return put_at(cursor, &key, &value, APPEND)
+
+
+cdef inline bint _is_same(const Text* one, const Text* other) noexcept nogil:
+    return one.size == other.size and memcmp(one.at, other.at, one.size) == 0
 
 
 cdef int _by_domain(const void* one, const void* other) noexcept nogil:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import groupby
+from operator import itemgetter
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -46,6 +48,7 @@ TABLES: dict[str, bool] = {
     "operations": False,
     "requests": False,
     "pending": True,
+    "waiting": False,
     "groups": False,
     "models": False,
 }
@@ -357,6 +360,8 @@ _COUNTERS = Struct(">BQQQ")
 _EVENT = Struct(">BBQQH")
 _HISTORY = Struct(">BBQHH")
 _REQUEST = Struct(">BBQQQ")
+_WAITING_HEAD = Struct(">BI")
+_WAITING = Struct(">HI")
 _MANIFEST = Struct(">BIQQHH")
 _RUN = Struct(">QBBIQQ")
 _MERGE = Struct(">QQQ")
@@ -497,6 +502,44 @@ def decode_model(stored: bytes) -> StoredModel:
 def model_version(stored: bytes) -> int:
     """Return the version alone of an encoded model."""
     return _unpack(_MODEL, stored, "models")[1]
+
+
+def encode_waiting(awaited: Iterable[tuple[bytes, int]]) -> bytes:
+    """Return the stored form of which domains (encoded) new rows await, in order; key: first row.
+
+    Each domain once, with its rows: a batch is one value, where `pending` would have an entry in
+    the tree of each domain.
+    """
+    parts, count = [], 0
+    for domain, pairs in groupby(awaited, itemgetter(0)):
+        rows = [_U64.pack(row) for _, row in pairs]
+        parts += [_WAITING.pack(len(domain), len(rows)), domain, *rows]
+        count += len(rows)
+    return _WAITING_HEAD.pack(_VERSION, count) + b"".join(parts)
+
+
+def waiting_count(stored: bytes) -> int:
+    """Return how many pairs `decode_waiting` would."""
+    return _unpack(_WAITING_HEAD, stored, "waiting")[1]
+
+
+def decode_waiting(stored: bytes) -> list[tuple[bytes, bytes]]:
+    """Read (domain, row) as `pending` has them, in order; raise FormatMismatch or StorageFault."""
+    count = waiting_count(stored)
+    pairs: list[tuple[bytes, bytes]] = []
+    end = _WAITING_HEAD.size
+    while end + _WAITING.size <= len(stored):
+        domain_at = end + _WAITING.size
+        size, rows = _WAITING.unpack_from(stored, end)
+        rows_at = domain_at + size
+        end = rows_at + rows * _U64.size
+        if end > len(stored):
+            break
+        domain = stored[domain_at:rows_at]
+        pairs += [(domain, stored[i : i + _U64.size]) for i in range(rows_at, end, _U64.size)]
+    if end != len(stored) or len(pairs) != count:
+        raise StorageFault("A value of waiting is damaged")
+    return pairs
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

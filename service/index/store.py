@@ -118,6 +118,7 @@ class Tables:
     operations: lmdb._Database
     requests: lmdb._Database
     pending: lmdb._Database
+    waiting: lmdb._Database
     groups: lmdb._Database
     models: lmdb._Database
 
@@ -496,6 +497,20 @@ class Reads:
         """
         return abs(self.wall_us - request.time_us) < self._memory_us
 
+    # Awaited verdicts. What batches bring is in `waiting`, until it is sorted into `pending`.
+
+    def waiting(self, limit_bytes: int, limit: int = 1_000) -> dict[int, bytes]:
+        """Return the first values of `waiting` by their first rows, at least one if there is."""
+        found = self._calls.records(self._tables.waiting, 0, limit, limit_bytes)
+        return dict(zip(*found, strict=True))
+
+    def waiting_at(self, row: int) -> dict[int, bytes]:
+        """Return the value of `waiting` that has a row if any has it, by its first row."""
+        with self._txn.cursor(self._tables.waiting) as cursor:
+            if not _seek_before(cursor, layout.pack_u64(row + 1)):
+                return {}
+            return {layout.unpack_u64(cursor.key()): cursor.value()}
+
     def pending_domains(self, after: str = "", limit: int = 100) -> list[str]:
         """Return up to `limit` domains whose DNS verdict somebody awaits, in byte order."""
         with self._txn.cursor(self._tables.pending) as cursor:
@@ -528,8 +543,12 @@ class Snapshot(Reads):
         return self.counters.next_sequence - 1
 
     def entries(self, table: str) -> int:
-        """Number of values in a sub-database, with those of its sorted runs."""
+        """Number of values in a sub-database, with those of its sorted runs or of `waiting`."""
         kind = RUN_KINDS.get(table)
+        if table == "pending":
+            with self.cursor("waiting") as cursor:
+                batches = cursor.iternext(keys=False)
+                return self.stored(table) + sum(map(layout.waiting_count, batches))
         return self.stored(table) + (0 if kind is None else self.runs(kind).entries)
 
     def stored(self, table: str) -> int:

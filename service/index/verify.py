@@ -88,8 +88,10 @@ def verify(
         yield from walks.over("blocks", walks.block_entry)
         yield from walks.run_entries(RunKind.BLOCKS, walks.block_pair)
     yield from walks.over("distinct", walks.distinct_entry)
-    if snapshot.entries("pending") != walks.wanted_domains:
+    yield from walks.over("waiting", walks.waiting_batch)
+    if snapshot.stored("pending") + walks.waiting != walks.wanted_domains:
         yield from walks.over("pending", walks.pending_entry)
+        yield from walks.over("waiting", walks.waiting_entries)
     yield from walks.over("ids", walks.id)
     if walks.live_ids != snapshot.customer_count:
         yield from walks.over("ids", walks.id_of_record)
@@ -124,6 +126,8 @@ class _Walks:
         self.wanted_features = 0
         self.wanted_blocks = 0
         self.live_ids = 0
+        self.waiting = 0
+        self._batch: tuple[int, frozenset[tuple[bytes, bytes]]] = 0, frozenset()
         self._runs: dict[RunKind, Runs] = {}
         self._retired = dict.fromkeys(RunKind, 0)
 
@@ -238,8 +242,9 @@ class _Walks:
         for wanted in entries.keys:
             yield from self._identity(wanted, row)
         for domain in entries.pending:
-            if not self._pending.set_key_dup(domain.encode(), key):
-                yield Fault("pending", "an entry of the record is missing", row)
+            times = int(self._pending.set_key_dup(domain.encode(), key))
+            times += (domain.encode(), key) in self._left_by_batch(row)
+            yield from _once("pending", times, row)
         (features,) = self._codec.features([record])
         if features:
             yield from self._features(row, features)
@@ -302,6 +307,27 @@ class _Walks:
         row = layout.unpack_u64(stored)
         if key not in {domain.encode() for domain in self._entries_at(row).pending}:
             yield Fault("pending", "an entry has no record that asks for it", row)
+
+    def _left_by_batch(self, row: int) -> frozenset[tuple[bytes, bytes]]:
+        """Return what the batch that a row may be of left waiting; rows come in order."""
+        for first, stored in self._snapshot.waiting_at(row).items():
+            if first != self._batch[0]:
+                self._batch = first, frozenset(_waiting_of(stored))
+            return self._batch[1]
+        return frozenset()
+
+    def waiting_batch(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """What a batch left is in order, under the first row that waits."""
+        pairs = _waiting_of(stored)
+        self.waiting += len(pairs)
+        first = min((row for _, row in pairs), default=b"")
+        if key != first or pairs != sorted(set(pairs)):
+            yield Fault("waiting", "a batch is damaged", layout.unpack_u64(key))
+
+    def waiting_entries(self, _key: bytes, stored: bytes) -> Iterator[Fault]:
+        """What a batch left is what its records ask for."""
+        for entry in _waiting_of(stored):
+            yield from self.pending_entry(*entry)
 
     def id(self, _key: bytes, stored: bytes) -> Iterator[Fault]:
         """An id has a row that was given to somebody."""
@@ -425,6 +451,14 @@ def _mark_of(key: bytes) -> tuple[RunKind | None, int, int]:
         return RunKind(kind), first, tail
     except (ValueError, struct.error):
         return None, 0, 0
+
+
+def _waiting_of(stored: bytes) -> list[tuple[bytes, bytes]]:
+    """Return what a batch left waiting; nothing where that is damaged."""
+    try:
+        return layout.decode_waiting(stored)
+    except (FormatMismatch, StorageFault):
+        return []
 
 
 def _readable(decode: Callable[[int, bytes], T], sequence: int, stored: bytes) -> T | None:

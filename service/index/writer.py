@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
@@ -175,6 +175,13 @@ class DropDistinct:
 
 
 @dataclass(frozen=True, slots=True)
+class SortWaiting:
+    """Move what batches left (`View.waiting`) to where it is found by domain."""
+
+    waiting: Mapping[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class PutModel:
     """Match with this model from now on; `text` "" is the release's own."""
 
@@ -241,6 +248,7 @@ Mutation = (
     | PutRedirect
     | PutDistinct
     | DropDistinct
+    | SortWaiting
     | PutModel
     | PutGroups
     | DropGroups
@@ -632,6 +640,8 @@ class _GroupTransaction:
                 self._calls.put(self._tables.redirects, mutation.id.encode(), survivor)
             case PutDistinct() | DropDistinct():
                 self._distinct(mutation)
+            case SortWaiting():
+                self._sort_in(mutation.waiting)
             case PutModel():
                 self._model(mutation)
             case PutGroups() | DropGroups():
@@ -678,11 +688,20 @@ class _GroupTransaction:
                 entry = identity_entry(key, self._view.hash_secret, layout.unpack_u64(stored_row))
                 self._view.runs(RunKind.IDENTITIES).retire(*entry)
         calls.put_under(tables.identities, new.keys - old.keys, stored_row)
-        if old.pending or new.pending:
-            for domain in old.pending - new.pending:
+        for domain in old.pending - new.pending:
+            if not calls.delete(tables.pending, domain.encode(), stored_row):
+                self._sort_in(self._view.waiting_at(layout.unpack_u64(stored_row)))
                 calls.delete(tables.pending, domain.encode(), stored_row)
-            for domain in new.pending - old.pending:
-                calls.put(tables.pending, domain.encode(), stored_row)
+        for domain in new.pending - old.pending:
+            calls.put(tables.pending, domain.encode(), stored_row)
+
+    def _sort_in(self, waiting: Mapping[int, bytes]) -> None:
+        """Move what batches left waiting to `pending`."""
+        pairs = [pair for stored in waiting.values() for pair in layout.decode_waiting(stored)]
+        pairs.sort()
+        self._calls.put_all(self._tables.pending, pairs)
+        for row in waiting:
+            self._calls.delete(self._tables.waiting, layout.pack_u64(row))
 
     def _add_run(self, kind: RunKind, entries: Buffer) -> None:
         """Put entries of new rows, pairs of native words in any order, as a sorted run.

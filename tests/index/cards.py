@@ -180,9 +180,10 @@ class OneRow:
             (tables.features, at, layout.encode_features(features)),
             (tables.changes, change, event),
             (tables.history, at + change, entry),
-            *((tables.pending, domain.encode(), at) for domain in self._entries.pending),
         ):
             calls.put(table, key, value)
+        if awaited := [(domain.encode(), row) for domain in sorted(self._entries.pending)]:
+            calls.put(tables.waiting, at, layout.encode_waiting(awaited))
         return 1
 
     def entries(self) -> tuple[bytes, bytes]:

@@ -26,6 +26,7 @@ from service.index import (
     PutGroups,
     PutModel,
     PutOperation,
+    SortWaiting,
     State,
     layout,
 )
@@ -190,6 +191,13 @@ class AgainstDict(RuleBasedStateMachine):
         assert self.put(DropDistinct(row, other)) is None
         self.distinct.pop((row, other), None)
         self.distinct.pop((other, row), None)
+
+    @rule(limit=st.integers(1, 200))
+    def sort_waiting(self, limit: int) -> None:
+        """What batches left waiting, or the first of it, is found by domain."""
+        with self.index.snapshot() as snapshot:
+            waiting = snapshot.waiting(limit)
+        assert self.put(SortWaiting(waiting)) is None
 
     @rule(text=st.text(max_size=5), frequencies=st.binary(max_size=5))
     def model(self, text: str, frequencies: bytes) -> None:
@@ -359,6 +367,10 @@ class AgainstDict(RuleBasedStateMachine):
                          if domain in person.pending]
                 for domain in DOMAINS
             }  # fmt: skip
+            assert snapshot.entries("pending") == sum(map(len, waiting.values()))
+            for batch in snapshot.waiting(1 << 20).values():
+                for name, row in layout.decode_waiting(batch):
+                    waiting[name.decode()].remove(layout.unpack_u64(row))
             assert snapshot.pending_domains() == [d for d in DOMAINS if waiting[d]]
             for domain, rows in waiting.items():
                 assert snapshot.pending_rows(domain) == rows

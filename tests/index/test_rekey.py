@@ -225,7 +225,7 @@ async def test_a_record_that_gives_nothing_to_compare_is_passed_over(tmp_path: P
         assert [step for step in index.verify(Partly()) if isinstance(step, Fault)] == []
 
 
-NEW_TABLES = ("features", "blocks", "distinct", "groups", "models", "runs", "retired")
+NEW_TABLES = ("features", "blocks", "distinct", "groups", "models", "runs", "retired", "waiting")
 
 
 def make_old(folder: Path, format_: int = 1, *, drop: bool = True) -> None:

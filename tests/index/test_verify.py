@@ -292,6 +292,8 @@ async def test_damage_is_found(tmp_path: Path, name: str) -> None:
         assert table in {fault.table for fault in faults(index)}
 
 
+AWAITED = [(b"x.org", 1)]
+
 # Rows: 1 "a", 2 "b" and 3 to 62, all in runs; "p9" was changed since, "p8" deleted.
 RUN_DAMAGES: dict[str, tuple[Damage, str]] = {
     "identity missing": (lambda raw: raw.without(IDENTITIES, EMAIL_OF_7), "identities"),
@@ -316,6 +318,18 @@ RUN_DAMAGES: dict[str, tuple[Damage, str]] = {
     "secret lost": (lambda raw: raw.delete("meta", layout.META_HASH_SECRET), "meta"),
     "another secret": (
         lambda raw: raw.put("meta", layout.META_HASH_SECRET, bytes(16)), "identities"),
+    "waiting lost": (lambda raw: raw.delete("waiting", pack_u64(1)), "pending"),
+    "waiting cut": (
+        lambda raw: raw.put("waiting", pack_u64(1), layout.encode_waiting(AWAITED)[:-1]),
+        "waiting"),
+    "waiting under another row": (
+        lambda raw: raw.put("waiting", pack_u64(2), layout.encode_waiting(AWAITED)), "waiting"),
+    "waiting too much": (
+        lambda raw: raw.put("waiting", pack_u64(1), layout.encode_waiting([*AWAITED, *AWAITED])),
+        "waiting"),
+    "waiting of another version": (
+        lambda raw: raw.put("waiting", pack_u64(1), b"\x07"), "waiting"),
+    "waiting twice": (lambda raw: raw.put("pending", b"x.org", pack_u64(1)), "pending"),
     "mark lost": (lambda raw: raw.unmark(), "retired"),
     "mark of nothing": (
         lambda raw: raw.put("retired", layout.pack_retired(BLOCKS, 1, 1), b""), "retired"),
@@ -356,7 +370,7 @@ async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
         progress = [step for step in (first, *steps) if isinstance(step, Progress)]
         assert {step.table: step.total for step in progress if step.done == step.total} == {
             "customers": 50, "distinct": 0, "ids": 50, "changes": 50, "history": 50, "redirects": 0,
-                "requests": 0, "retired": 0, "runs": 0,
+                "requests": 0, "retired": 0, "runs": 0, "waiting": 0,
         }  # fmt: skip
         await save_all(index, [Person(f"r{n}", (f"{n}@x.org",)) for n in range(50)], bulk=True)
         with index.snapshot() as snapshot:

@@ -17,9 +17,11 @@ from service.index import (
     ChangeKind,
     Decision,
     Entries,
+    Index,
     Put,
     PutOperation,
     PutRequest,
+    SortWaiting,
     View,
 )
 from tests.index.cards import (
@@ -413,4 +415,34 @@ async def test_processes_share_one_folder(tmp_path: Path) -> None:
             assert {read(record).id for _, record in snapshot.customers()} == {
                 f"{name}-{number}" for name in "abc" for number in range(60)
             }
+        assert faults(index) == []
+
+
+async def test_what_batches_left_waiting_is_sorted(tmp_path: Path) -> None:
+    """By a settler batch after batch, or when one of its customers is saved."""
+    people = [
+        Person("a", pending=("y.org", "x.org")),
+        Person("b", pending=("x.org",)),
+        Person("c"),
+        Person("d", pending=("z.org",)),
+    ]
+
+    def left(index: Index) -> tuple[list[int], dict[str, list[int]], int]:
+        with index.snapshot() as snapshot:
+            domains = {name: snapshot.pending_rows(name) for name in snapshot.pending_domains()}
+            return [*snapshot.waiting(1_000)], domains, snapshot.entries("pending")
+
+    async with opened(tmp_path) as index:
+        await save_all(index, people, bulk=True)
+        assert left(index) == ([1, 2, 4], {}, 4)
+        with index.snapshot() as snapshot:
+            first = snapshot.waiting(1)
+        assert list(first) == [1]
+        await index.submit([lambda _: Decision(None, (SortWaiting(first),))])
+        assert left(index) == ([2, 4], {"x.org": [1], "y.org": [1]}, 4)
+        await submit_one(index, save(index, Person("b")))
+        assert left(index) == ([4], {"x.org": [1], "y.org": [1]}, 3)
+        await submit_one(index, save(index, Person("c", pending=("z.org",))))
+        await submit_one(index, remove(index, "d"))
+        assert left(index) == ([], {"x.org": [1], "y.org": [1], "z.org": [3]}, 3)
         assert faults(index) == []
