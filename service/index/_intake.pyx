@@ -692,10 +692,11 @@ cdef int _put_waiting(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
     cdef unsigned char* head
     cdef unsigned char* at
     cdef Value key, value
-    cdef Py_ssize_t i, count = 0
+    cdef Py_ssize_t i, count = 0, pairs = 0
     cdef int64_t place
     cdef int32_t index
     cdef uint32_t same = 0
+    cdef bint is_same_domain
     for i in range(one.count):
         index = one.news[i].index
         for place in range(rows.awaited_ends[index], rows.awaited_ends[index + 1]):
@@ -706,21 +707,26 @@ cdef int _put_waiting(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
     _big(first, waiting[0].row, 8)
     qsort(waiting, count, sizeof(_Waiting), _by_domain)
     value.data = at = head = <unsigned char*>(waiting + count)
-    at[0] = VERSION
-    _big(at + 1, count, 4)
     at += WAITING_HEAD
     for i in range(count):
-        if i == 0 or not _is_same(&waiting[i].domain, &waiting[i - 1].domain):
+        is_same_domain = i > 0 and _is_same(&waiting[i].domain, &waiting[i - 1].domain)
+        if is_same_domain and waiting[i].row == waiting[i - 1].row:
+            continue  # two e-mails of one domain
+        if not is_same_domain:
             head, same = at, 0
             _big(head, waiting[i].domain.size, 2)
             memcpy(head + DOMAIN_HEAD, waiting[i].domain.at, waiting[i].domain.size)
             at += DOMAIN_HEAD + waiting[i].domain.size
         same += 1
+        pairs += 1
         _big(head + 2, same, 4)
         _big(at, waiting[i].row, 8)
         at += 8
     key.size, key.data = 8, first
     value.size = at - <unsigned char*>value.data
+    at = <unsigned char*>value.data
+    at[0] = VERSION
+    _big(at + 1, pairs, 4)
     return put_at(cursor, &key, &value, APPEND)
 
 

@@ -229,7 +229,7 @@ cdef class Calls:
         return left < limit
 
     def entries(self, table, keys, Py_ssize_t limit):
-        """Return for each (key, prefix) that is there how many numbers it leads to, and which.
+        """Return for each (key, prefix) how many numbers it leads to, and which.
 
         Of more than `limit` those whose 16 highest bits are `prefix`, at most `limit`; none for
         prefix 0. `table` has numbers as values, several to a key.
@@ -252,8 +252,6 @@ cdef class Calls:
         cdef uint64_t number
         cdef list numbers = []
         cdef int code = _get_at(cursor, &at, &value, AT_KEY)
-        if code == NOT_FOUND:
-            return 0
         if code == 0:
             code = _count(cursor, &count)
         if code == 0 and count > <size_t>limit:

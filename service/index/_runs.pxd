@@ -26,14 +26,30 @@ cdef struct Source:
     bint any_retired
 
 
+cdef struct Filter:  # one of a run that was read, where the transaction keeps it
+    uint64_t group
+    const char* at  # NULL: none was
+
+
+cdef class SpanTable:
+    cdef Span* _spans
+    cdef int _count
+
+
 cdef class Spans:
     cdef Calls _calls
     cdef object _runs, _retired
+    cdef SpanTable _table
     cdef Span* _spans
-    cdef int _count
+    cdef Filter* _filters
+    cdef int _count, _mutations
     cdef Source _source
 
     cdef int _open(self) except -1
+    cdef int _find(
+        self, int span, uint64_t first, uint64_t low, uint64_t high,
+        const char** entries, size_t* begin, size_t* end,
+    ) except -1
     cdef int _count_of(
         self, uint64_t first, uint64_t low, uint64_t high, Py_ssize_t* count
     ) except -1

@@ -1,5 +1,7 @@
 """Types of the compiled `_runs`."""
 
+from collections.abc import Sequence
+
 import lmdb
 
 from service.index._lmdb import Calls
@@ -13,6 +15,9 @@ Span = tuple[int, int, int, int, int, int]
 
 def identity_hash(key: bytes, secret: bytes) -> tuple[int, int]: ...
 
+class SpanTable:
+    def __init__(self, spans: list[Span]) -> None: ...
+
 class Spans:
     def __init__(
         self,
@@ -20,11 +25,15 @@ class Spans:
         runs: lmdb._Database,
         retired: lmdb._Database,
         kind: int,
-        spans: list[Span],
+        table: SpanTable,
         any_retired: bool,
     ) -> None: ...
     def count(self, first: int, low: int, high: int) -> int: ...
     def tails(self, first: int, low: int, high: int, limit: int) -> list[int]: ...
+    def rows(self, keys: Sequence[bytes], secret: bytes, after: int, limit: int) -> list[int]: ...
+    def blocks(
+        self, keys: Sequence[tuple[bytes, int]], sizes: Sequence[int], limit: int
+    ) -> list[tuple[int, list[int]]]: ...
     def held(self, keys: Buffer, count: int) -> bytearray: ...
     def holders(self, first: int, tail: int) -> int: ...
     def write(self, given: Span, entries: Buffer) -> int: ...

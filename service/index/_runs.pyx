@@ -14,7 +14,7 @@ filters", 2007).
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from service.core._features cimport FETCH
 from service.core._hash cimport SECRET_BYTES, identity_entry
@@ -41,8 +41,10 @@ cdef enum:
     NO_MEMORY = -2
     SMALL = 24  # entries that are sorted by insertion
     MOST_INPUTS = 16
+    ROW_BITS = 48
 
 cdef uint64_t ALL = 0xFFFFFFFFFFFFFFFFULL
+cdef uint64_t ROW_MASK = (1ULL << 48) - 1
 
 
 # Words and keys
@@ -238,22 +240,6 @@ cdef int _seek(
     if low == high and begin[0] < count:
         end[0] += not _less(key, _entry(entries[0], begin[0]))
     return 0
-
-
-cdef int _find(
-    const Source* source, const Span* span, uint64_t first, uint64_t low, uint64_t high,
-    const char** entries, size_t* begin, size_t* end,
-) noexcept nogil:
-    """As `_seek`, and nothing where the filter or the span says so."""
-    cdef const char* filter = NULL
-    cdef int code
-    begin[0] = end[0] = 0
-    if not span.low <= first <= span.high:
-        return 0
-    code = _filter_of(source, span, _part(first, span.group_bits), &filter)
-    if code or not _may_hold(filter + _line_of(span, first), first):
-        return code
-    return _seek(source, span, first, low, high, entries, begin, end)
 
 
 # What is retired
@@ -699,13 +685,18 @@ cdef int _held(
     return code
 
 
+cdef int _read_secret(bytes secret, uint64_t* words) except -1:
+    if PyBytes_GET_SIZE(secret) != SECRET_BYTES:
+        raise ValueError(f"a secret has {SECRET_BYTES} bytes")
+    memcpy(words, PyBytes_AS_STRING(secret), SECRET_BYTES)
+    return 0
+
+
 def identity_hash(bytes key not None, bytes secret not None):
     """Return the hash of an identities key as runs have it: `first`, and 16 bits more."""
     cdef uint64_t[2] words
     cdef uint64_t[2] entry
-    if PyBytes_GET_SIZE(secret) != SECRET_BYTES:
-        raise ValueError(f"a secret has {SECRET_BYTES} bytes")
-    memcpy(words, PyBytes_AS_STRING(secret), SECRET_BYTES)
+    _read_secret(secret, words)
     identity_entry(
         <const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), words, 0, entry
     )
@@ -718,37 +709,70 @@ cdef Span _span(given) except *:
     return span
 
 
-cdef class Spans:
-    """The runs of one kind as one transaction sees them. Not for several threads at once.
+cdef class SpanTable:
+    """Runs of one kind, for any number of transactions that see the same.
 
-    Each is given as (number, bits, group bits, lines, lowest `first`, highest `first`). Raises
-    StorageFault where what is read is damaged.
+    Each is given as (number, bits, group bits, lines, lowest `first`, highest `first`).
     """
 
-    def __cinit__(self):
-        self._spans = NULL
-
-    def __dealloc__(self):
-        free(self._spans)
-
-    def __init__(
-        self, Calls calls not None, runs, retired, unsigned char kind, list spans not None,
-        bint any_retired,
-    ):
+    def __cinit__(self, list spans not None):
         cdef Py_ssize_t i
-        free(self._spans)
         self._spans = <Span*>calloc(len(spans) + 1, sizeof(Span))
         if self._spans == NULL:
             raise MemoryError
         for i in range(len(spans)):
             self._spans[i] = _span(spans[i])
         self._count = len(spans)
+
+    def __dealloc__(self):
+        free(self._spans)
+
+
+cdef class Spans:
+    """The runs of one kind as one transaction sees them. Not for several threads at once.
+
+    Raises StorageFault where what is read is damaged.
+    """
+
+    def __cinit__(
+        self, Calls calls not None, runs, retired, unsigned char kind, SpanTable table not None,
+        bint any_retired,
+    ):
+        self._table, self._spans, self._count = table, table._spans, table._count
+        self._filters = <Filter*>calloc(table._count + 1, sizeof(Filter))
+        if self._filters == NULL:
+            raise MemoryError
         self._calls, self._runs, self._retired = calls, runs, retired
         self._source.kind, self._source.any_retired = kind, any_retired
         self._source.runs, self._source.retired = calls._handle(runs), calls._handle(retired)
 
+    def __dealloc__(self):
+        free(self._filters)
+
     cdef int _open(self) except -1:
         self._source.txn = self._calls._open()
+        if self._mutations != self._calls._transaction.mutations:  # filters may have moved
+            self._mutations = self._calls._transaction.mutations
+            memset(self._filters, 0, self._count * sizeof(Filter))
+        return 0
+
+    cdef int _find(
+        self, int span, uint64_t first, uint64_t low, uint64_t high,
+        const char** entries, size_t* begin, size_t* end,
+    ) except -1:
+        """Find a key's entries in one run with tails from `low` to `high`."""
+        cdef const Span* run = &self._spans[span]
+        cdef Filter* filter = &self._filters[span]
+        cdef uint64_t group
+        begin[0] = end[0] = 0
+        if not run.low <= first <= run.high:
+            return 0
+        group = _part(first, run.group_bits)
+        if filter.at == NULL or filter.group != group:
+            filter.at, filter.group = NULL, group
+            _check(_filter_of(&self._source, run, group, &filter.at))
+        if _may_hold(filter.at + _line_of(run, first), first):
+            _check(_seek(&self._source, run, first, low, high, entries, begin, end))
         return 0
 
     cdef int _count_of(
@@ -760,9 +784,7 @@ cdef class Spans:
         cdef int i
         count[0] = 0
         for i in range(self._count):
-            _check(_find(
-                &self._source, &self._spans[i], first, low, high, &entries, &begin, &end
-            ))
+            self._find(i, first, low, high, &entries, &begin, &end)
             count[0] += end - begin
         if count[0] and self._source.any_retired:
             one.first = other.first = first
@@ -781,9 +803,7 @@ cdef class Spans:
         cdef bint retired = False
         cdef int i
         for i in range(self._count):
-            _check(_find(
-                &self._source, &self._spans[i], first, low, high, &entries, &begin, &end
-            ))
+            self._find(i, first, low, high, &entries, &begin, &end)
             left = limit
             while begin < end and left > 0:
                 _check(_is_retired(&self._source, _entry(entries, begin), &retired))
@@ -807,6 +827,47 @@ cdef class Spans:
         self._add_tails(first, low, high, limit, found)
         found.sort()
         return found[:limit]
+
+    def rows(self, keys, bytes secret not None, uint64_t after, Py_ssize_t limit):
+        """Return the distinct rows under any of the identities keys, as `Calls.rows` does."""
+        cdef uint64_t[2] words
+        cdef uint64_t[2] entry
+        cdef bytes key
+        cdef list found = []
+        _read_secret(secret, words)
+        self._open()
+        for key in keys:
+            identity_entry(
+                <const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), words, 0, entry
+            )
+            if after < ROW_MASK:
+                self._add_tails(entry[0], entry[1] | after + 1, entry[1] | ROW_MASK, limit, found)
+        return sorted({tail & ROW_MASK for tail in found})[:limit] if found else found
+
+    def blocks(self, keys, sizes, Py_ssize_t limit):
+        """Return for each (blocking key, second key) how many entries runs have, and which.
+
+        With those that stand elsewhere, `sizes`: of more than `limit` only those that have the
+        second key too, none for 0. At most `limit`, ascending.
+        """
+        cdef list made = [], found
+        cdef bytes key
+        cdef uint64_t first, low
+        cdef Py_ssize_t count
+        self._open()
+        for (key, second), size in zip(keys, sizes, strict=True):
+            count, found = 0, []
+            if PyBytes_GET_SIZE(key) == sizeof(first):
+                memcpy(&first, PyBytes_AS_STRING(key), sizeof(first))
+                self._count_of(first, 0, ALL, &count)
+                if count and count + size <= limit:
+                    self._add_tails(first, 0, ALL, limit, found)
+                elif count and second:
+                    low = <uint64_t>second << ROW_BITS
+                    self._add_tails(first, low, low | ROW_MASK, limit, found)
+                found.sort()
+            made.append((count, found[:limit]))
+        return made
 
     def held(self, keys, Py_ssize_t count):
         """Tell of each of `count` entries without rows whether a live entry has its hash.
@@ -842,9 +903,7 @@ cdef class Spans:
         cdef Py_ssize_t count = 0
         self._open()
         for i in range(self._count):
-            _check(_find(
-                &self._source, &self._spans[i], first, tail, tail, &entries, &begin, &end
-            ))
+            self._find(i, first, tail, tail, &entries, &begin, &end)
             count += end > begin
         return count
 

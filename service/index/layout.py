@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import groupby
 from operator import itemgetter
@@ -558,7 +557,6 @@ def _check_of(next_number: int, retired: int, runs: int, merges: int, body: byte
     return crc32(body, crc32(_MANIFEST.pack(0, 0, next_number, retired, runs, merges)))
 
 
-@lru_cache(16)
 def decode_manifest(stored: bytes) -> Manifest:
     """Read a `Manifest`; raise FormatMismatch or StorageFault."""
     _, check, *counts = _unpack(_MANIFEST, stored, "runs")

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import lmdb
 
 from service.errors import StorageFault
 from service.index import layout
 from service.index._lmdb import Calls
-from service.index._runs import FILTER_BITS, LINE_BITS, Spans, identity_hash
+from service.index._runs import FILTER_BITS, LINE_BITS, Spans, SpanTable, identity_hash
 from service.index.layout import ROW_BITS, ROW_MASK, Buffer, Manifest, Merge, Run, RunKind
 
 FIRST_MAX = (1 << 64) - 1
@@ -86,16 +87,17 @@ class Runs:
         self._runs = runs
         self._retired = retired
         self._kind = kind
-        stored = calls.get(meta, layout.META_RUNS[kind])
-        self._stored = Manifest() if stored is None else layout.decode_manifest(stored)
-        self._see(self._stored)
+        self._stored, table = _stored_runs(calls.get(meta, layout.META_RUNS[kind]))
+        self._ask(self._stored, table)
 
     def _see(self, manifest: Manifest) -> None:
+        self._ask(manifest, SpanTable(spans_of(manifest)))
+
+    def _ask(self, manifest: Manifest, table: SpanTable) -> None:
         self.manifest = manifest
         self.any = bool(manifest.runs)
-        self.spans = spans_of(manifest) if self.any else []
         self._asked = Spans(
-            self._calls, self._runs, self._retired, self._kind, self.spans, manifest.retired > 0
+            self._calls, self._runs, self._retired, self._kind, table, manifest.retired > 0
         )
 
     # Look-ups: a tail has 16 bits above the row
@@ -112,6 +114,20 @@ class Runs:
     def tails(self, first: int, low: int, high: int, limit: int) -> list[int]:
         """Return up to `limit` live tails of a key from `low` to `high`, ascending."""
         return self._asked.tails(first, low, high, limit)
+
+    def rows(self, keys: Sequence[bytes], secret: bytes, after_row: int, limit: int) -> list[int]:
+        """Return the distinct rows under any of some identities keys: `Reads.rows_under`."""
+        return self._asked.rows(keys, secret, after_row, limit)
+
+    def blocks(
+        self, keys: Sequence[tuple[bytes, int]], sizes: Sequence[int], limit: int
+    ) -> list[tuple[int, list[int]]]:
+        """Return for each (blocking key, second key) how many entries there are, and which.
+
+        `sizes` stand elsewhere. Of more than `limit` together those with that second key, if it is
+        not 0; at most `limit`.
+        """
+        return self._asked.blocks(keys, sizes, limit)
 
     def held(self, keys: Buffer, count: int) -> bytearray:
         """Tell of many hashes at once whether a live entry has them: a byte each, 1 or 0."""
@@ -257,8 +273,15 @@ class Runs:
 
     def spans_of_runs(self) -> list[Span | None]:
         """Return which part of each run counts, None for none."""
-        spans = {span[0]: span for span in self.spans}
+        spans = {span[0]: span for span in spans_of(self.manifest)}
         return [spans.get(run.number) for run in self.manifest.runs]
+
+
+@lru_cache(16)
+def _stored_runs(stored: bytes | None) -> tuple[Manifest, SpanTable]:
+    """Read a manifest that many transactions see."""
+    manifest = Manifest() if stored is None else layout.decode_manifest(stored)
+    return manifest, SpanTable(spans_of(manifest))
 
 
 def spans_of(manifest: Manifest) -> list[Span]:

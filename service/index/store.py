@@ -252,13 +252,10 @@ class Reads:
         """
         rows = self._calls.rows(self._tables.identities, keys, after_row, limit)
         runs = self.runs(RunKind.IDENTITIES)
-        if not runs.any or after_row >= layout.ROW_MASK:
+        if not runs.any:
             return rows
-        found = set(rows)
-        for key in keys:
-            wanted = identity_range(key, self.hash_secret, after_row)
-            found.update(tail & layout.ROW_MASK for tail in runs.tails(*wanted, limit))
-        return sorted(found)[:limit]
+        found = runs.rows(keys, self.hash_secret, after_row, limit)
+        return sorted({*rows, *found})[:limit] if rows and found else rows or found
 
     def _count_of(self, key: bytes) -> int:
         count = self._calls.count(self._tables.identities, key)
@@ -306,30 +303,19 @@ class Reads:
         0.
         """
         runs = self.runs(RunKind.BLOCKS)
+        asked = [*keys]
+        found = self._calls.entries(self._tables.blocks, asked, limit)
         if runs.any:
-            found = [self._block(runs, key, second, limit) for key, second in keys]
-            return [block for block in found if block.size]
+            in_runs = runs.blocks(asked, [size for size, _ in found], limit)
+            found = [
+                _united(*one, *other, second, limit) if other[0] else one
+                for one, other, (_, second) in zip(found, in_runs, asked, strict=True)
+            ]
         return [
             Block(size, [entry & layout.ROW_MASK for entry in entries])
-            for size, entries in self._calls.entries(self._tables.blocks, keys, limit)
+            for size, entries in found
+            if size
         ]
-
-    def _block(self, runs: Runs, key: bytes, second: int, limit: int) -> Block:
-        """Unite what B-tree and runs have of a block."""
-        stored = self._calls.entries(self._tables.blocks, [(key, second)], limit)
-        size, entries = stored[0] if stored else (0, [])
-        if len(key) != layout.BLOCK_KEY_BYTES:
-            return Block(size, [entry & layout.ROW_MASK for entry in entries])
-        first, low, high = layout.block_hash(key), 0, layout.ROW_MAX
-        in_runs = runs.count(first)
-        total = size + in_runs
-        if in_runs and total > limit:
-            low = second << layout.ROW_BITS
-            high = low | layout.ROW_MASK
-            entries = [entry for entry in entries if second and low <= entry <= high]
-        if in_runs and (total <= limit or second):
-            entries = sorted(entries + runs.tails(first, low, high, limit))[:limit]
-        return Block(total, [entry & layout.ROW_MASK for entry in entries])
 
     def distinct_of(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
         """Return those who are marked as distinct from a row, ascending, above `after`."""
@@ -810,6 +796,15 @@ def _end_process() -> NoReturn:
     """
     _log.critical("index_panicked", status=os.EX_SOFTWARE)
     os._exit(os.EX_SOFTWARE)
+
+
+def _united(
+    size: int, entries: list[int], in_runs: int, others: list[int], second: int, limit: int
+) -> tuple[int, list[int]]:
+    """Unite what B-tree and runs have of a block; of one that is split now, less of the B-tree."""
+    if size <= limit < size + in_runs:
+        entries = [entry for entry in entries if second and entry >> layout.ROW_BITS == second]
+    return size + in_runs, sorted(entries + others)[:limit]
 
 
 def _seek_before(cursor: lmdb.Cursor[bytes], key: bytes) -> bool:
