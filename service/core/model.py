@@ -7,7 +7,7 @@ row is a named tuple: as immutable as a frozen dataclass, and three times as qui
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -287,3 +287,78 @@ class Codec(Protocol):
 
     def settle(self, record: bytes, domain: str, finding: Finding) -> Sealed:
         """Return the record's body with `finding` at each pending e-mail of `domain`."""
+
+
+class Step(NamedTuple):
+    """One merge: who was merged into a survivor, in order, and which fields were chosen.
+
+    Members as (id, record or body), choices as (field, id of the customer whose value stands).
+    """
+
+    members: tuple[tuple[str, bytes], ...]
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+class Action(IntEnum):
+    """What an unmerge does with what came from a member and was edited since."""
+
+    KEEP = 1  # the survivor keeps it as it is now
+    GIVE = 2  # the member gets it as it is now
+    RESTORE = 3  # each gets back what it had
+
+
+class Clash(NamedTuple):
+    """Something that came from a member, was edited since, and for which nobody chose.
+
+    `before` and `after` are encoded cards that have only this.
+    """
+
+    element: str
+    member: str
+    before: bytes
+    after: bytes
+
+
+class Parted(NamedTuple):
+    """What an unmerge makes of a survivor's card.
+
+    `own` is the body that it would have without any member; `given` the cards of members that get
+    something with them.
+    """
+
+    own: bytes
+    sealed: Sealed
+    given: dict[str, Sealed]
+    clashes: tuple[Clash, ...]
+
+
+class Survivorship(Protocol):
+    """What becomes of the cards of a merge; `server/survivorship.py` implements it.
+
+    A survivor's *own* card is the one that it has without its members. Cards are records or
+    bodies, and what is returned are bodies.
+    """
+
+    def unite(self, id: str, own: bytes, steps: Sequence[Step]) -> Sealed:
+        """Return the survivor's card: the own one's values stand, blanks are filled in order.
+
+        Raises `InvalidArgument` where the result breaks a rule.
+        """
+
+    def own_now(self, id: str, own: bytes, steps: Sequence[Step], current: bytes) -> bytes:
+        """Return the own card with what was edited since the merges, but of members' things."""
+
+    def part(
+        self,
+        id: str,
+        own: bytes,
+        before: Sequence[Step],
+        after: Sequence[Step],
+        current: bytes,
+        actions: Mapping[str, Action],
+    ) -> Parted:
+        """Return the cards of a survivor, as it is now, whose members become others.
+
+        `before` are the merges so far, `after` those that remain, where members may have less.
+        `actions` say by element what happens to an edit, "" for all others.
+        """

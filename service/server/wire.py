@@ -44,13 +44,15 @@ DISPLAY_NAME_CHARS = 200  # one line of a list
 FINDINGS_KEPT = 10_000  # encoded: of the domains that are met again, some 2 MB
 
 _REGIONS = tuple(region.encode() for region in REGIONS)
+_VARINT, _LENGTH = 0, 2  # wire types: a card's own fields have no other
+_OUTPUT_NUMBERS = frozenset(v1.Customer.DESCRIPTOR.fields_by_name[n].number for n in OUTPUT_ONLY)
 _FIELDS = tuple(f for f in v1.Customer.DESCRIPTOR.fields if f.name not in OUTPUT_ONLY)
-_WORD_LISTS = ("tags", "sources", "campaigns", "groups")
+WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 _SPECIAL = frozenset(
     {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
 )
 _OF_MESSAGES = frozenset(f.name for f in _FIELDS if f.message_type is not None)
-_PLAIN = tuple(f.name for f in _FIELDS if f.name not in _SPECIAL and f.name not in _WORD_LISTS)
+_PLAIN = tuple(f.name for f in _FIELDS if f.name not in _SPECIAL and f.name not in WORD_LISTS)
 _PLAIN_OF_CONTACT = ("title", "first_name", "middle_name", "last_name", "position")
 # Never stored; what else the server sets in a contact point, `seal` overwrites.
 _DISPLAY = ("time_zones", "national", "international", "tel_uri")
@@ -453,6 +455,40 @@ def copy_field(source: v1.Customer, target: v1.Customer, name: str) -> None:
     _apply_mask(target, source, (name,))
 
 
+def fill(customer: v1.Customer, other: v1.Customer) -> None:
+    """Fill a customer's blanks from another, and unite their lists. Consumes the other."""
+    _unite(customer, other, given_wins=False)
+
+
+def body_bytes(record: bytes) -> bytes:
+    """Return a record's body as it was encoded, byte by byte."""
+    kept, at = [], 0
+    while at < len(record):
+        start = at
+        tag, at = _read_varint(record, at)
+        if tag & 7 == _LENGTH:
+            size, at = _read_varint(record, at)
+            at += size
+        elif tag & 7 == _VARINT:
+            _, at = _read_varint(record, at)
+        else:
+            raise ValueError("a record has no field of this wire type")
+        if tag >> 3 not in _OUTPUT_NUMBERS:
+            kept.append(record[start:at])
+    return b"".join(kept)
+
+
+def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = encoded[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
 def take_back(customer: v1.Customer, diff: bytes) -> None:
     """Undo an encoded difference of `Records.diff`."""
     change = v1.Change.FromString(diff)
@@ -627,17 +663,17 @@ def _number_contacts(customer: v1.Customer) -> tuple[int, ...]:
     return without
 
 
-def _point_key(point: Any) -> tuple[str, str]:
-    # An e-mail or phone is the same by its normal form; one that has none, by what was given.
+def point_key(point: Any) -> tuple[str, str]:
+    """Return by what an e-mail or phone is the same: its normal form, or what was given."""
     return point.normal or point.value, getattr(point, "extension", "")
 
 
 def _dedupe(customer: v1.Customer) -> None:
     for owner in _owners(customer):
-        _keep_first(owner.emails, _point_key)
-        _keep_first(owner.phones, _point_key)
+        _keep_first(owner.emails, point_key)
+        _keep_first(owner.phones, point_key)
     _keep_first(customer.identities, lambda one: (one.type, one.value))
-    for name in _WORD_LISTS:
+    for name in WORD_LISTS:
         words = getattr(customer, name)
         if len(words) > 1:
             words[:] = dict.fromkeys(words)
@@ -757,7 +793,7 @@ def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> None
         if given_wins or name not in stored.custom_fields:
             stored.custom_fields[name].CopyFrom(value)
     stored.identities.MergeFrom(given.identities)
-    for name in _WORD_LISTS:
+    for name in WORD_LISTS:
         getattr(stored, name).extend(getattr(given, name))
     _dedupe(stored)
 
@@ -780,10 +816,10 @@ def _says(message: Any, name: str) -> bool:
 def _unite_points(stored: Owner, given: Owner, given_wins: bool) -> None:
     for name in ("emails", "phones"):
         held = getattr(stored, name)
-        known = {_point_key(point): point for point in held}
+        known = {point_key(point): point for point in held}
         for point in getattr(given, name):
             _demote(held, point, given_wins)
-            same = known.get(_point_key(point))
+            same = known.get(point_key(point))
             if same is None:
                 held.append(point)
             else:
@@ -819,9 +855,9 @@ def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -
     by_name: dict[tuple[str, str, str], list[v1.Contact]] = {}
     for contact in stored.contacts:
         if contact.id not in given_ids:
-            by_name.setdefault(_contact_key(contact), []).append(contact)
+            by_name.setdefault(contact_key(contact), []).append(contact)
     for contact in given.contacts:
-        alike = by_name.get(_contact_key(contact))
+        alike = by_name.get(contact_key(contact))
         same = by_id.get(contact.id) if contact.id else None
         same = same or (alike.pop(0) if alike else None)
         _demote(stored.contacts, contact, given_wins)
@@ -835,17 +871,18 @@ def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -
     _number_contacts(stored)
 
 
-def _contact_key(contact: v1.Contact) -> tuple[str, str, str]:
+def contact_key(contact: v1.Contact) -> tuple[str, str, str]:
+    """Return by what a contact of another customer is the same: its name."""
     names = (contact.first_name, contact.middle_name, contact.last_name)
     first, middle, last = (name.strip().casefold() for name in names)
     return first, middle, last
 
 
 def _unite_addresses(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
-    known = {_address_key(address): address for address in stored.addresses}
+    known = {address_key(address): address for address in stored.addresses}
     for address in given.addresses:
         _demote(stored.addresses, address, given_wins)
-        same = known.get(_address_key(address))
+        same = known.get(address_key(address))
         if same is None:
             stored.addresses.append(address)
         else:
@@ -854,7 +891,8 @@ def _unite_addresses(stored: v1.Customer, given: v1.Customer, given_wins: bool) 
                 same.kind = address.kind or same.kind
 
 
-def _address_key(address: v1.PostalAddress) -> bytes:
+def address_key(address: v1.PostalAddress) -> bytes:
+    """Return by what an address is the same: all that it says of a place."""
     plain = v1.PostalAddress()
     plain.CopyFrom(address)
     plain.ClearField("kind")
