@@ -54,6 +54,24 @@ class Merged(NamesakeError):
     reason = "CUSTOMER_MERGED"
 
 
+class MergeConflict(NamesakeError):
+    """Customers cannot be merged: `details` name those that stand against it, and how."""
+
+    reason = "MERGE_CONFLICT"
+
+
+class UnmergeConflict(NamesakeError):
+    """Something that came from a member was edited since, and nobody chose what happens to it."""
+
+    reason = "UNMERGE_CONFLICT"
+
+
+class NotMerged(NamesakeError):
+    """The customer is not merged, so there is nothing to give back."""
+
+    reason = "CUSTOMER_NOT_MERGED"
+
+
 class StaleEtag(NamesakeError):
     """The customer changed since the caller read it."""
 

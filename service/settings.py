@@ -152,6 +152,16 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Longest such pause: how long a recovered DNS may go unnoticed"
     )
 
+    merge_members: int = Field(
+        1_000,
+        ge=1,
+        le=10_000,
+        description="Customers merged into one, or given back, at once: one commit, some 0.2 s",
+    )
+    merge_at_once: int = Field(
+        20, ge=1, description="Members up to which a merge is done when it is answered"
+    )
+
     # Requests
     message_limit: int = Field(16 << 20, ge=1 << 16, description="Largest gRPC message, either way")
     customer_limit: int = Field(64 << 10, ge=1 << 10, description="Largest encoded customer")

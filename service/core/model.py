@@ -279,6 +279,12 @@ class Codec(Protocol):
         `old` is a record, `new` a body. Times of findings are no substance.
         """
 
+    def as_it_was(self, record: bytes) -> Sealed:
+        """Return a record's body, byte by byte, and what it holds."""
+
+    def note_members(self, diff: bytes, ids: Sequence[str]) -> bytes:
+        """Return an encoded difference that also says which customers were merged, or given back."""
+
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
 

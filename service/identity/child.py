@@ -258,7 +258,10 @@ def _read(reads: Reads, customers: int, say: _Voice) -> tuple[_Part, _Part]:
 def _distinct(reads: Reads) -> Iterator[tuple[int, int]]:
     after = (0, 0)
     while pairs := reads.distinct_pairs(after, DISTINCT_STEP_PAIRS):
-        yield from pairs
+        for pair in pairs:  # of members: what they are part of now
+            one, other = map(reads.live_row, pair)
+            if one != other:
+                yield one, other
         after = pairs[-1]
 
 

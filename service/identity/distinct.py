@@ -40,10 +40,10 @@ def _decide_mark(ids: Sequence[str], reason: str, actor: str, view: View) -> Dec
 
 
 def _decide_unmark(ids: Sequence[str], view: View) -> Decision[int]:
-    pairs = list(combinations(_rows(ids, view), 2))
-    if not all(view.is_distinct(*pair) for pair in pairs):
+    marks = [list(view.marks_between(*pair)) for pair in combinations(_rows(ids, view), 2)]
+    if not all(marks):
         raise NotFound("two of these customers are not marked as distinct", field="ids")
-    return Decision(len(pairs), [DropDistinct(*pair) for pair in pairs])
+    return Decision(len(marks), [DropDistinct(*mark) for marked in marks for mark in marked])
 
 
 def _rows(ids: Sequence[str], view: View) -> list[int]:

@@ -30,7 +30,7 @@ KEY_LIMIT_BYTES = 511  # LMDB 0.9, MDB_MAXKEYSIZE: a compile-time constant
 TEXT_LIMIT_CHARS = 0xFFFF // 4  # actor and reason carry a u16 length; UTF-8 takes up to 4 bytes
 ROW_MAX = (1 << 64) - 1
 
-#: name → does a key hold several values. Merging and segments add theirs later.
+#: name → does a key hold several values.
 TABLES: dict[str, bool] = {
     "meta": False,
     "ids": False,
@@ -41,6 +41,10 @@ TABLES: dict[str, bool] = {
     "runs": False,
     "retired": False,
     "redirects": False,
+    "merged": False,
+    "members": False,
+    "bonds": False,
+    "merges": False,
     "distinct": False,
     "changes": False,
     "history": False,
@@ -72,6 +76,8 @@ class ChangeKind(IntEnum):
     UPDATED = 2
     DELETED = 3
     VERDICT = 4  # a DNS verdict arrived; nobody edited the card
+    MERGED = 5  # others were merged into it; in their histories, it was merged itself
+    UNMERGED = 6  # some of them were given back
 
 
 class Kind(IntEnum):
@@ -169,6 +175,16 @@ class DistinctPair:
 
 
 @dataclass(frozen=True, slots=True)
+class MergedRow:
+    """A customer that was merged: whose it is now, by which merge, and its record as it was."""
+
+    survivor: int  # row
+    sequence: int  # of the change
+    place: int  # among the members of that merge
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StoredModel:
     """The account's matching model. `version` differs with each that was put."""
 
@@ -214,12 +230,14 @@ class Manifest:
 _U64 = Struct(">Q")
 _GROUP_KEY = Struct(">QI")
 _U64_PAIR = Struct(">QQ")
+_MEMBER_KEY = Struct(">QQI")
 _RUN_KEY = Struct(">BQI")
 _RETIRED_KEY = Struct(">BQQ")
 pack_u64 = _U64.pack
 pack_history_key = _U64_PAIR.pack  # (row, sequence)
 pack_row_pair = _U64_PAIR.pack
 pack_group_key = _GROUP_KEY.pack  # (scan, rank)
+pack_member_key = _MEMBER_KEY.pack  # (survivor's row, sequence of the merge, place)
 pack_run_key = _RUN_KEY.pack  # (kind, run, chunk), or (kind | RUN_FILTER, run, group)
 pack_retired = _RETIRED_KEY.pack  # (kind, first, tail): an entry of a run that counts no more
 RUN_FILTER = 0x80
@@ -354,6 +372,7 @@ def block_pair(key: bytes, entry: bytes) -> tuple[int, int]:
 _CHECKSUM = Struct(">I")
 _FORMAT = Struct(">I")
 _DISTINCT = Struct(">BQHH")
+_MERGED = Struct(">BQQI")
 _MODEL = Struct(">BQQH")
 _COUNTERS = Struct(">BQQQ")
 _EVENT = Struct(">BBQQH")
@@ -480,6 +499,17 @@ def decode_distinct(row: int, other: int, stored: bytes) -> DistinctPair:
         return DistinctPair(row, other, time_us, actor.decode(), reason.decode())
     except ValueError as error:
         raise StorageFault("A value of distinct is damaged", row=str(row)) from error
+
+
+def encode_merged(merged: MergedRow) -> bytes:
+    """Return the stored form of a `MergedRow`."""
+    return _MERGED.pack(_VERSION, merged.survivor, merged.sequence, merged.place) + merged.record
+
+
+def decode_merged(stored: bytes) -> MergedRow:
+    """Read a `MergedRow`; raise FormatMismatch or StorageFault."""
+    _, survivor, sequence, place = _unpack(_MERGED, stored, "merged")
+    return MergedRow(survivor, sequence, place, stored[_MERGED.size :])
 
 
 def encode_model(version: int, time_us: int, actor: bytes, text: bytes) -> bytes:

@@ -14,9 +14,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import islice, takewhile
+from itertools import islice, product, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -42,6 +42,7 @@ from service.index.layout import (
     DistinctPair,
     HistoryEntry,
     Kind,
+    MergedRow,
     Remembered,
     RunKind,
     StoredModel,
@@ -53,10 +54,10 @@ _log = structlog.get_logger(__name__)
 
 Clock = Callable[[], int]  # microseconds since the Unix epoch
 
-REDIRECT_STEPS = 1_000  # a longer chain of merges is a damaged one
 GROW_WAIT_S = 0.5  # how long a map to be replaced waits for this process's snapshots to close
 MAP_LIMIT = 1 << 46  # half of what user space of a 64-bit machine can address
 PROBE_BYTES = 1 << 20
+CHAIN_CHECKED = 100  # merges in a row that are followed before a circle is thought of
 RUN_KINDS = {"identities": RunKind.IDENTITIES, "blocks": RunKind.BLOCKS}
 
 
@@ -112,6 +113,10 @@ class Tables:
     runs: lmdb._Database
     retired: lmdb._Database
     redirects: lmdb._Database
+    merged: lmdb._Database
+    members: lmdb._Database
+    bonds: lmdb._Database
+    merges: lmdb._Database
     distinct: lmdb._Database
     changes: lmdb._Database
     history: lmdb._Database
@@ -202,22 +207,76 @@ class Reads:
         Raises StorageFault where redirects run in a circle or end at an id never used.
         """
         at, state = id, State.LIVE
-        for _ in range(REDIRECT_STEPS):
-            row = self.row_of(at)
-            if row is None:
-                break
+        steps = 0
+        while (row := self.row_of(at)) is not None:
             if self._has_record(row):
                 return Found(state, row, at)
             survivor = self._calls.get(self._tables.redirects, at.encode())
             if survivor is None:
                 return Found(State.DELETED)
             at, state = survivor.decode(), State.MERGED
+            steps += 1
+            if steps > CHAIN_CHECKED and steps > self._txn.stat(self._tables.redirects)["entries"]:
+                break  # in a circle
         if state is State.LIVE:
             return Found(State.MISSING)
         raise StorageFault("The redirects of a merged customer end nowhere", id=id)
 
     def _has_record(self, row: int) -> bool:
         return self._calls.has(self._tables.customers, layout.pack_u64(row))
+
+    # Merges. The rows of a survivor and of its members, and of their members, are its tree.
+
+    def merged(self, row: int) -> MergedRow | None:
+        """Return what became of a row that was merged, None for any other."""
+        stored = self._calls.get(self._tables.merged, layout.pack_u64(row))
+        return None if stored is None else layout.decode_merged(stored)
+
+    def members(self, row: int) -> list[int]:
+        """Return the rows that were merged into a row, in order; without theirs."""
+        prefix = layout.pack_u64(row)
+        with self._txn.cursor(self._tables.members) as cursor:
+            if not cursor.set_range(prefix):
+                return []
+            found = takewhile(lambda item: item[0].startswith(prefix), cursor.iternext())
+            return [layout.unpack_u64(stored) for _, stored in found]
+
+    def tree(self, row: int) -> list[int]:
+        """Return a row, those that were merged into it, each followed by its own members."""
+        if not self._txn.stat(self._tables.members)["entries"]:
+            return [row]
+        rows, left = [], [row]
+        while left:
+            rows.append(left.pop())
+            left += reversed(self.members(rows[-1]))
+        return rows
+
+    def live_row(self, row: int) -> int:
+        """Return the row of the customer that a row belongs to after all merges; 0 for none."""
+        steps = 0
+        while not self._has_record(row):
+            merged = self.merged(row)
+            if merged is None:
+                return 0
+            row, steps = merged.survivor, steps + 1
+            if steps > CHAIN_CHECKED and steps > self._txn.stat(self._tables.merged)["entries"]:
+                raise StorageFault("Merged customers lead in a circle")
+        return row
+
+    def bond(self, row: int) -> bytes | None:
+        """Return what is kept of a survivor to give its members back; opaque."""
+        return self._calls.get(self._tables.bonds, layout.pack_u64(row))
+
+    def merge(self, sequence: int) -> bytes | None:
+        """Return what is kept of a merge; opaque."""
+        return self._calls.get(self._tables.merges, layout.pack_u64(sequence))
+
+    def merges(self, before: int = layout.ROW_MAX) -> Iterator[tuple[int, bytes]]:
+        """Iterate (sequence, what is kept) of merges, newest first, those before a sequence."""
+        with self._txn.cursor(self._tables.merges) as cursor:
+            if _seek_before(cursor, layout.pack_u64(before)):
+                for key, stored in cursor.iterprev():
+                    yield layout.unpack_u64(key), stored
 
     # Identities
 
@@ -318,7 +377,32 @@ class Reads:
         ]
 
     def distinct_of(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
-        """Return those who are marked as distinct from a row, ascending, above `after`."""
+        """Return who is marked as distinct from a customer, ascending, above `after`.
+
+        A mark of a member is one of its survivor's, on either side.
+        """
+        if not self._txn.stat(self._tables.merged)["entries"]:
+            return self.marks(row, after, limit)
+        found: dict[int, DistinctPair] = {}
+        for one in self.tree(row):
+            for mark in self.marks(one):
+                other = self.live_row(mark.other)
+                if other > after and other != row:
+                    found.setdefault(other, replace(mark, row=row, other=other))
+        return [found[other] for other in sorted(found)][:limit]
+
+    def is_distinct(self, row: int, other: int) -> bool:
+        """Tell whether somebody marked two customers, or any of their trees, as distinct."""
+        return next(self.marks_between(row, other), None) is not None
+
+    def marks_between(self, row: int, other: int) -> Iterator[tuple[int, int]]:
+        """Iterate the pairs of rows of two trees that are marked."""
+        for one, another in product(self.tree(row), self.tree(other)):
+            if self._calls.has(self._tables.distinct, layout.pack_row_pair(one, another)):
+                yield one, another
+
+    def marks(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
+        """Return the marks of one row itself, as they were put."""
         found: list[DistinctPair] = []
         with self._txn.cursor(self._tables.distinct) as cursor:
             if not cursor.set_range(layout.pack_row_pair(row, after + 1)):
@@ -330,14 +414,13 @@ class Reads:
                 found.append(layout.decode_distinct(one, other, stored))
         return found
 
-    def is_distinct(self, row: int, other: int) -> bool:
-        """Tell whether somebody marked two rows as distinct."""
-        return self._calls.has(self._tables.distinct, layout.pack_row_pair(row, other))
-
     def distinct_pairs(
         self, after: tuple[int, int] = (0, 0), limit: int = 1_000
     ) -> list[tuple[int, int]]:
-        """Return up to `limit` pairs of rows that are marked as distinct, ascending, once each."""
+        """Return up to `limit` pairs of rows that are marked as distinct, ascending, once each.
+
+        As they were put: `live_row` says which customers they mean.
+        """
         pairs: list[tuple[int, int]] = []
         with self._txn.cursor(self._tables.distinct) as cursor:
             row, other = after

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from service.core.model import Held
 from service.errors import FormatMismatch, StorageFault
 from service.index import layout
-from service.index.layout import Change, ChangeKind, Entries, MatchKey, RunKind
+from service.index.layout import ChangeKind, Entries, MatchKey, RunKind
 from service.index.runs import ENTRY_BYTES, Runs, entries_of, identity_entry
 from service.index.store import RUN_KINDS, Snapshot, State
 
@@ -71,7 +71,9 @@ def verify(
     - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
     - Each change of a live customer and each deletion has its history entry, and each entry its
       change; of a deleted customer only the deletion is left.
-    - Redirects end at a live customer; remembered requests are within the counters.
+    - A merged customer has a place among the members of its survivor and a redirect to it, and ends
+      at a live customer; a survivor can give its members back.
+    - Redirects end at a live or deleted customer; remembered requests are within the counters.
     """
     walks = _Walks(snapshot, codec, match_key)
     yield from walks.manifests()
@@ -98,6 +100,10 @@ def verify(
     yield from walks.over("changes", walks.change)
     yield from walks.end_of_changes()
     yield from walks.over("history", walks.history_entry)
+    yield from walks.over("merged", walks.merged_row)
+    yield from walks.over("members", walks.member)
+    yield from walks.over("bonds", walks.bond)
+    yield from walks.over("merges", walks.merge)
     yield from walks.over("redirects", walks.redirect)
     yield from walks.over("requests", walks.request)
 
@@ -116,6 +122,8 @@ class _Walks:
         self._changes = snapshot.cursor("changes")
         self._history = snapshot.cursor("history")
         self._redirects = snapshot.cursor("redirects")
+        self._merged = snapshot.cursor("merged")
+        self._members = snapshot.cursor("members")
         self._blocks = snapshot.cursor("blocks")
         self._distinct = snapshot.cursor("distinct")
         self._held_at = lru_cache(RECORD_CACHE)(self._read_held)
@@ -378,17 +386,70 @@ class _Walks:
         change = None if event is None else _readable(layout.decode_event, sequence, event)
         if entry is None:
             yield Fault("history", "the entry cannot be read", row, sequence)
-        elif change is None or change.row != row or change.kind is not entry.kind:
+        elif (
+            change is None
+            or change.kind is not entry.kind
+            or (change.row != row and entry.kind not in (ChangeKind.MERGED, ChangeKind.UNMERGED))
+        ):
             yield Fault("history", "there is no such change of the row", row, sequence)
-        elif entry.kind is not ChangeKind.DELETED and not self._may_have_history(change):
+        elif entry.kind is not ChangeKind.DELETED and not self._is_kept(row):
             yield Fault("history", "a deleted customer left an entry behind", row, sequence)
 
-    def _may_have_history(self, change: Change) -> bool:
-        live = self._customers.set_key(layout.pack_u64(change.row))
-        return live or self._redirects.set_key(change.id.encode())
+    def _is_kept(self, row: int) -> bool:
+        """Tell whether a row is of a live or merged customer."""
+        key = layout.pack_u64(row)
+        return self._customers.set_key(key) or self._merged.set_key(key)
+
+    # Merges
+
+    def merged_row(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A merged customer is a member of another, to which its id is a redirect."""
+        row = layout.unpack_u64(key)
+        merged = _readable(lambda _, stored: layout.decode_merged(stored), row, stored)
+        held = None if merged is None else self._held(merged.record)
+        if merged is None or held is None:
+            yield Fault("merged", "the merged customer cannot be read", row)
+            return
+        if self._customers.set_key(key):
+            yield Fault("merged", "the customer is live and merged", row)
+        if self._snapshot.row_of(held.id) != row:
+            yield Fault("ids", "the record's id does not lead to its row", row)
+        place = layout.pack_member_key(merged.survivor, merged.sequence, merged.place)
+        if self._members.get(place) != key:
+            yield Fault("members", "a merged customer has no place at its survivor", row)
+        survivor = self._redirects.get(held.id.encode(), b"").decode()
+        if self._snapshot.row_of(survivor) != merged.survivor:
+            yield Fault("redirects", "a merged customer's id does not lead to its survivor", row)
+        if not self._ends(row):
+            yield Fault("merged", "the customer was merged into nobody", row)
+
+    def _ends(self, row: int) -> bool:
+        try:
+            return self._snapshot.live_row(row) > 0
+        except (FormatMismatch, StorageFault):
+            return False
+
+    def member(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A place is of a merged customer, and its survivor has a bond."""
+        row, survivor = layout.unpack_u64(stored), layout.unpack_u64(key[:8])
+        if not self._merged.set_key(stored):
+            yield Fault("members", "a member is not merged", row)
+        if self._snapshot.bond(survivor) is None:
+            yield Fault("bonds", "a survivor cannot give its members back", survivor)
+
+    def bond(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
+        """A bond is of a survivor."""
+        row = layout.unpack_u64(key)
+        if not self._snapshot.members(row):
+            yield Fault("bonds", "a bond is of a customer without members", row)
+
+    def merge(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
+        """A merge is one of the feed's changes."""
+        if layout.unpack_u64(key) >= self._counters.next_sequence:
+            yield Fault("merges", "a merge is ahead", 0, layout.unpack_u64(key))
 
     def redirect(self, key: bytes, _survivor: bytes) -> Iterator[Fault]:
-        """A redirect starts at a merged id and leads to a live customer."""
+        """A redirect starts at a merged id and leads to a customer, perhaps deleted since."""
         merged = key.decode()
         try:
             state = self._snapshot.find(merged).state
@@ -397,8 +458,8 @@ class _Walks:
         row = self._snapshot.row_of(merged) or 0
         if state is State.LIVE:
             yield Fault("redirects", "a live customer's id is redirected", row)
-        elif state is not State.MERGED:
-            yield Fault("redirects", "the redirect ends at no live customer", row)
+        elif state is State.MISSING:
+            yield Fault("redirects", "the redirect ends at no customer", row)
 
     def request(self, _key: bytes, stored: bytes) -> Iterator[Fault]:
         """A remembered request lies within the counters."""

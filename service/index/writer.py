@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import lmdb
@@ -36,7 +36,7 @@ from service.errors import (
 from service.index import layout
 from service.index._intake import Intake, hashes_of
 from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
-from service.index.layout import Buffer, ChangeKind, Entries, RunKind
+from service.index.layout import Buffer, ChangeKind, Entries, MergedRow, RunKind
 from service.index.runs import identity_entry
 from service.index.store import Reads, Store, fault_of
 from service.settings import Settings
@@ -134,6 +134,65 @@ class PutRequest:
         layout.bounded_key(self.request_id, "The request_id")
         if not 0 <= self.kind <= REQUEST_KIND_MAX:
             raise InvalidArgument(f"The kind of a request is 0 to {REQUEST_KIND_MAX}")
+
+
+@dataclass(frozen=True, slots=True)
+class Absorb:
+    """Let a live customer be part of another from now on: its id is a redirect, its record is kept.
+
+    Belongs to the `Put` of kind MERGED of the survivor that takes `sequence`. What is linked to the
+    row (history, marks, members of its own) stays there: see `Reads.tree`.
+    """
+
+    row: int
+    id: str
+    old: Entries
+    survivor: int  # row
+    survivor_id: str
+    sequence: int
+    place: int  # among the members of this merge
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give an absorbed customer back, with this record.
+
+    Belongs to the `Put` of kind UNMERGED of the survivor that takes `sequence`.
+    """
+
+    row: int
+    id: str
+    record: bytes
+    new: Entries
+    features: bytes
+    sequence: int
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PutMergedRecord:
+    """Change the record of a customer that stays merged: members of its own were given back."""
+
+    row: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutBond:
+    """Keep what it takes to give a survivor's members back; None where it has none any more."""
+
+    row: int
+    state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutMerge:
+    """Keep what is known of a merge, by the sequence of its change."""
+
+    sequence: int
+    state: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +305,11 @@ Mutation = (
     | PutOperation
     | PutRequest
     | PutRedirect
+    | Absorb
+    | Release
+    | PutMergedRecord
+    | PutBond
+    | PutMerge
     | PutDistinct
     | DropDistinct
     | SortWaiting
@@ -593,9 +657,12 @@ class _GroupTransaction:
             match mutation:
                 case Put(row=None):
                     created.append(mutation.id.encode())
-                case Put() | Delete():
+                case Put() | Delete() | Absorb():
                     if not self._holds(cast("int", mutation.row), mutation.id):
                         raise InvalidArgument("There is no such customer to change")
+                case Release() | PutMergedRecord():
+                    if self._view.merged(mutation.row) is None:
+                        raise InvalidArgument("There is no such merged customer")
                 case PutDistinct():
                     for row in (mutation.row, mutation.other):
                         if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
@@ -638,6 +705,17 @@ class _GroupTransaction:
             case PutRedirect():
                 survivor = mutation.survivor.encode()
                 self._calls.put(self._tables.redirects, mutation.id.encode(), survivor)
+            case Absorb():
+                self._absorb(mutation)
+            case Release():
+                self._release(mutation)
+            case PutMergedRecord():
+                self._put_merged(mutation.row, self._merged(mutation.row), mutation.record)
+            case PutBond():
+                self._bond(mutation)
+            case PutMerge():
+                key = layout.pack_u64(mutation.sequence)
+                self._calls.put(self._tables.merges, key, mutation.state)
             case PutDistinct() | DropDistinct():
                 self._distinct(mutation)
             case SortWaiting():
@@ -747,10 +825,16 @@ class _GroupTransaction:
         view = self._view
         sequence = view.next_sequence
         view.next_sequence = sequence + 1
-        who, why, now_us = actor.encode(), reason.encode(), view.now_us
-        event = layout.encode_event(kind, row, now_us, who, id.encode())
+        event = layout.encode_event(kind, row, view.now_us, actor.encode(), id.encode())
         self._changes.append((layout.pack_u64(sequence), event))
-        entry = layout.encode_history(kind, now_us, who, why, diff)
+        self._remember(kind, row, sequence, actor, reason, diff)
+
+    def _remember(
+        self, kind: int, row: int, sequence: int, actor: str, reason: str, diff: bytes
+    ) -> None:
+        """Note a history entry."""
+        who, why = actor.encode(), reason.encode()
+        entry = layout.encode_history(kind, self._view.now_us, who, why, diff)
         self._history.append((layout.pack_history_key(row, sequence), entry))
 
     def flush(self) -> None:
@@ -775,16 +859,66 @@ class _GroupTransaction:
     def _delete(self, delete: Delete) -> None:
         self.flush()  # the history to delete may be of this very group
         stored_row = layout.pack_u64(delete.row)
+        tree = self._view.tree(delete.row)
         self._calls.delete(self._tables.customers, stored_row)
         self._enter(stored_row, delete.old, NOTHING)
         self._compare_by(delete.row, b"", new=False)
-        for pair in self._view.distinct_of(delete.row):
-            self._distinct(DropDistinct(pair.row, pair.other))
-        with self._txn.cursor(self._tables.history) as cursor:
-            cursor.set_range(stored_row)
-            while cursor.key().startswith(stored_row):
-                cursor.delete()  # and stand on the next, or on nothing: b""
+        for row in tree:  # its members are deleted with it
+            self._forget(row)
         self._record(ChangeKind.DELETED, delete.row, delete.id, delete.actor, delete.reason, b"")
+
+    def _forget(self, row: int) -> None:
+        """Delete what is linked to a row."""
+        stored_row = layout.pack_u64(row)
+        for mark in self._view.marks(row):
+            self._distinct(DropDistinct(mark.row, mark.other))
+        for table in (self._tables.merged, self._tables.bonds):
+            self._calls.delete(table, stored_row)
+        for table in (self._tables.history, self._tables.members):
+            with self._txn.cursor(table) as cursor:
+                cursor.set_range(stored_row)
+                while cursor.key().startswith(stored_row):
+                    cursor.delete()  # and stand on the next, or on nothing: b""
+
+    def _absorb(self, one: Absorb) -> None:
+        stored_row = layout.pack_u64(one.row)
+        record = self._view.record(one.row)
+        assert record is not None, "checked before"
+        self._calls.delete(self._tables.customers, stored_row)
+        self._enter(stored_row, one.old, NOTHING)
+        self._compare_by(one.row, b"", new=False)
+        merged = MergedRow(one.survivor, one.sequence, one.place, record)
+        self._put_merged(one.row, merged, record)
+        place = layout.pack_member_key(one.survivor, one.sequence, one.place)
+        self._calls.put(self._tables.members, place, stored_row)
+        self._calls.put(self._tables.redirects, one.id.encode(), one.survivor_id.encode())
+        self._remember(ChangeKind.MERGED, one.row, one.sequence, one.actor, "", b"")
+
+    def _release(self, one: Release) -> None:
+        stored_row, merged = layout.pack_u64(one.row), self._merged(one.row)
+        self._calls.put(self._tables.customers, stored_row, one.record)
+        self._enter(stored_row, NOTHING, one.new)
+        self._compare_by(one.row, one.features, new=False)
+        place = layout.pack_member_key(merged.survivor, merged.sequence, merged.place)
+        self._calls.delete(self._tables.members, place)
+        self._calls.delete(self._tables.merged, stored_row)
+        self._calls.delete(self._tables.redirects, one.id.encode())
+        self._remember(ChangeKind.UNMERGED, one.row, one.sequence, one.actor, one.reason, b"")
+
+    def _merged(self, row: int) -> MergedRow:
+        merged = self._view.merged(row)
+        assert merged is not None, "checked before"
+        return merged
+
+    def _put_merged(self, row: int, merged: MergedRow, record: bytes) -> None:
+        stored = layout.encode_merged(replace(merged, record=record))
+        self._calls.put(self._tables.merged, layout.pack_u64(row), stored)
+
+    def _bond(self, put: PutBond) -> None:
+        if put.state is None:
+            self._calls.delete(self._tables.bonds, layout.pack_u64(put.row))
+        else:
+            self._calls.put(self._tables.bonds, layout.pack_u64(put.row), put.state)
 
     def _distinct(self, change: PutDistinct | DropDistinct) -> None:
         for one, other in ((change.row, change.other), (change.other, change.row)):

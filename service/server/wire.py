@@ -374,6 +374,15 @@ class Records:
             _copy_field(now, change.after, name)
         return change.SerializeToString(deterministic=True)
 
+    def as_it_was(self, record: bytes) -> Sealed:
+        """Return a record's body; see `Codec.as_it_was`."""
+        body = body_bytes(record)
+        return Sealed(body, self.held(body), features=features([body])[0])
+
+    def note_members(self, diff: bytes, ids: Sequence[str]) -> bytes:
+        """Return an encoded `Change` with ids; see `Codec.note_members`."""
+        return diff + v1.Change(merged_ids=ids).SerializeToString()
+
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
         return held(v1.Customer.FromString(record))
