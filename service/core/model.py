@@ -283,7 +283,7 @@ class Codec(Protocol):
         """Return a record's body, byte by byte, and what it holds."""
 
     def note_members(self, diff: bytes, ids: Sequence[str]) -> bytes:
-        """Return an encoded difference that also says which customers were merged, or given back."""
+        """Return an encoded difference that also names who was merged, or given back."""
 
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
@@ -361,10 +361,12 @@ class Survivorship(Protocol):
         before: Sequence[Step],
         after: Sequence[Step],
         current: bytes,
+        changed: Mapping[str, bytes],
         actions: Mapping[str, Action],
     ) -> Parted:
         """Return the cards of a survivor, as it is now, whose members become others.
 
-        `before` are the merges so far, `after` those that remain, where members may have less.
-        `actions` say by element what happens to an edit, "" for all others.
+        `before` are the merges so far, `after` those that remain. `changed` are cards of members,
+        going or staying, that lost members of their own. `actions` say by element what happens to
+        an edit, "" for all others.
         """

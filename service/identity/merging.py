@@ -27,6 +27,7 @@ from service.core.model import (
     Survivorship,
 )
 from service.errors import (
+    IdentityExclusive,
     InvalidArgument,
     MergeConflict,
     NamesakeError,
@@ -180,11 +181,13 @@ class Merger:
             customers, obstacles = self._look(plan, snapshot)
             if len(customers) < len(plan.customers):
                 return Preview(customers, None, tuple(obstacles))
-            obstacles += self._obstacles(customers, snapshot)
+            obstacles += _told_apart(customers, snapshot)
+            sealed: Sealed | None = None
             try:
-                sealed: Sealed | None = self._unite(customers, plan)
+                sealed = self._unite(customers, plan)
+            except MergeConflict:
+                obstacles += self._exclusive(customers)
             except InvalidArgument as error:
-                sealed = None
                 obstacles.append(Obstacle(error, tuple(one.id for one in customers)))
         return Preview(customers, sealed, tuple(obstacles))
 
@@ -195,6 +198,10 @@ class Merger:
         plan, or the survivor's card, breaks a rule.
         """
         self._check_plan(plan)
+        with self._index.snapshot() as snapshot:
+            past = snapshot.request(why.request_id)
+        if past is not None:
+            return Done(past.row, past.sequence)
         return await self._try(partial(self._prepare, plan), partial(self._decide, why))
 
     def _check_plan(self, plan: Plan) -> None:
@@ -233,11 +240,8 @@ class Merger:
             raise StaleEtag("the customer changed since it was read", field=f"{field}.etag")
         return Looked(found.row, id, record, held)
 
-    def _obstacles(self, customers: Sequence[Looked], reads: Reads) -> list[Obstacle]:
-        """Say who contradicts whom."""
-        return [*_told_apart(customers, reads), *self._exclusive(customers)]
-
     def _exclusive(self, customers: Sequence[Looked]) -> Iterator[Obstacle]:
+        """Say who has different values of a type of which a customer has one."""
         for type in sorted(self._settings.exclusive_identity_types):
             holders: dict[str, str] = {}
             for one in customers:
@@ -259,15 +263,19 @@ class Merger:
     def _unite(self, customers: Sequence[Looked], plan: Plan) -> Sealed:
         survivor, *members = customers
         step = Step(tuple((one.id, one.record) for one in members), plan.choices)
-        return self._rules.unite(survivor.id, survivor.record, [step])
+        try:
+            return self._rules.unite(survivor.id, survivor.record, [step])
+        except IdentityExclusive as error:
+            obstacle = next(self._exclusive(customers))
+            raise obstacle.error from error
 
     def _prepare(self, plan: Plan, reads: Reads) -> Prepared:
         customers, obstacles = self._look(plan, reads)
-        for obstacle in obstacles or self._obstacles(customers, reads):
+        for obstacle in obstacles or _told_apart(customers, reads):
             raise obstacle.error
         survivor, *members = customers
         before = bond_of(reads, survivor.row)
-        own, stages = survivor.record, ()
+        own, stages = survivor.record, tuple[Stage, ...]()
         if before is not None:
             stages = before.stages
             own = self._rules.own_now(survivor.id, before.own, before.steps(reads), survivor.record)
@@ -510,16 +518,17 @@ class _Walk:
         for member in bond.members:
             if member.row in self._concerned:
                 self.part(member.row)
-        instead = {
-            member.row: self.parted[member.row].sealed.body
+        changed = {
+            member: self.parted[member.row].sealed.body
             for member in bond.members
             if member.row in self.parted
         }
         left = bond.without(self._released)
         held = self._codec.held(record)
+        instead = {member.row: body for member, body in changed.items()}
         parted = self._rules.part(
-            held.id, bond.own, bond.steps(self._reads), left.steps(self._reads, instead),
-            record, self._actions,
+            held.id, bond.own, bond.steps(self._reads), left.steps(self._reads, instead), record,
+            {member.id: body for member, body in changed.items()}, self._actions,
         )  # fmt: skip
         self.parted[row], self.bonds[row] = parted, left
         rows = {member.id: member.row for member in bond.members}

@@ -301,7 +301,7 @@ class _Walks:
             yield Fault("distinct", "the pair does not stand under both", row)
         if row == other:
             yield Fault("distinct", "a customer is not distinct from itself", row)
-        if not self._customers.set_key(layout.pack_u64(row)):
+        if not self._is_kept(row):
             yield Fault("distinct", "a pair is of a customer that is not there", row)
 
     def identity_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:

@@ -665,7 +665,7 @@ class _GroupTransaction:
                         raise InvalidArgument("There is no such merged customer")
                 case PutDistinct():
                     for row in (mutation.row, mutation.other):
-                        if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
+                        if not self._view.live_row(row):
                             raise InvalidArgument("There is no such customer to tell apart")
                 case PutRedirect():
                     if self._view.row_of(mutation.id) is None:

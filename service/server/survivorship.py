@@ -75,10 +75,11 @@ class Survivorship:
         before: Sequence[Step],
         after: Sequence[Step],
         current: bytes,
+        changed: Mapping[str, bytes],
         actions: Mapping[str, Action],
     ) -> Parted:
         """Return the cards after an unmerge; see `core.model.Survivorship`."""
-        parting = _Parting(_Cards.of(id, own, before), after)
+        parting = _Parting(_Cards.of(id, own, before), after, changed)
         parting.look(wire.body_of(current), actions)
         sealed = wire.resealed(parting.survivor(), self._settings)
         if parting.is_as_it_was:
@@ -134,6 +135,7 @@ class _Parting:
 
     cards: _Cards
     after: Sequence[Step]
+    changed: Mapping[str, bytes] = field(default_factory=dict)
     clashes: list[Clash] = field(default_factory=list)
     given: dict[str, v1.Customer] = field(default_factory=dict)
     _edits: list[tuple[Element, bytes]] = field(default_factory=list)  # of what members still have
@@ -179,8 +181,11 @@ class _Parting:
         match actions.get(element.name, actions.get("")):
             case Action.KEEP:
                 self._edit_own(element, now)
+            case Action.GIVE if remaining is not None:  # it was of a member of that member
+                self._edit_own(element, now)
             case Action.GIVE:
-                _put(self.given.setdefault(origin, _copy(member)), element, now)
+                card = wire.body_of(self.changed[origin]) if origin in self.changed else member
+                _put(self.given.setdefault(origin, _copy(card)), element, now)
             case Action.RESTORE:
                 pass
             case None:

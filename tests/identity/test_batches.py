@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -55,9 +55,10 @@ class Home:
 
 
 @asynccontextmanager
-async def home(folder: Path) -> AsyncIterator[Home]:
+async def home(folder: Path, **changed: Any) -> AsyncIterator[Home]:
     """Open a new one; nobody answers its questions about domains."""
-    settings = Settings(data=folder, dns_servers=("127.0.0.1:9",))
+    values = {"data": folder, "dns_servers": ("127.0.0.1:9",)} | changed
+    settings = Settings.model_validate(values)
     validator = Validator(settings)
     await validator.start()
     index = Index.open(folder / "account", settings, match_key)
