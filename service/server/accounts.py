@@ -28,12 +28,14 @@ from service.errors import InvalidArgument, Unauthenticated
 from service.identity.bulk import Bulk
 from service.identity.jobs import Jobs
 from service.identity.matching import Matcher
+from service.identity.merging import Merger
 from service.identity.operations import Operations
 from service.identity.registry import Registry
 from service.identity.scans import Scans
 from service.identity.settle import Settler
 from service.identity.training import Trainings
 from service.index import Index
+from service.server.survivorship import Survivorship
 from service.server.wire import Records
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -75,6 +77,7 @@ class Account:
     trainings: Trainings
     imports: Jobs
     bulk: Bulk
+    merger: Merger
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -176,6 +179,7 @@ class Accounts:
             Trainings(index, operations, self._settings),
             Jobs(index, self._settings),
             Bulk(index, operations, registry, codec, self._settings),
+            Merger(index, codec, Survivorship(self._settings), registry, self._settings),
         )
 
     async def recover(self) -> None:

@@ -41,6 +41,7 @@ from service.server.contacts import ValidationService
 from service.server.customers import CustomerService
 from service.server.duplicates import DuplicateService
 from service.server.edge import Edge, whereabouts
+from service.server.merges import MergeService
 from service.server.operations import OperationsService
 from service.server.transfers import TransferService
 from service.settings import Settings
@@ -301,6 +302,7 @@ class Worker:
         )
         v1.add_ValidationServiceServicer_to_server(ValidationService(validator, settings), edge)
         v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), edge)
+        v1.add_MergeServiceServicer_to_server(MergeService(settings), edge)
         v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), edge)
         v1.add_AdminServiceServicer_to_server(self._admin, edge)
         operations.add_to(wrapping, OperationsService(settings, self._stopping))

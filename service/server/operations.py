@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 import grpc
@@ -14,6 +15,7 @@ from namesake import v1
 from service.errors import InvalidArgument
 from service.identity.operations import PREFIX, Operation
 from service.server.edge import Context, Edge, caller
+from service.server.merged import merge_response
 from service.server.pages import decode_token, encode_token, page_rows
 from service.server.status import failure
 from service.server.wire import timestamp
@@ -22,12 +24,15 @@ from service.settings import Settings
 SERVICE: Final = "google.longrunning.Operations"
 
 _TOKEN = 8
+_AT_ONCE = re.compile(rf"{PREFIX}merge-([0-9]{{1,19}})")
 #: kind → what says how far it is, and what it came to. Their fields are named as in `identity`.
 _TYPES: Final[dict[str, tuple[type[Message], type[Message]]]] = {
     "scan": (v1.ScanMetadata, v1.ScanSummary),
     "train": (v1.TrainMetadata, v1.TrainSummary),
     "bulk-update": (v1.BulkMetadata, v1.BulkSummary),
     "bulk-delete": (v1.BulkMetadata, v1.BulkSummary),
+    "merge": (v1.MergeMetadata, v1.MergeCustomersResponse),
+    "undo-merges": (v1.MergeMetadata, v1.UndoMergesResponse),
 }
 
 
@@ -46,8 +51,21 @@ def operation_message(operation: Operation) -> Any:
     if operation.failure is not None:
         failed = operation.failure
         message.error.CopyFrom(failure(failed.reason, failed.message))
+    elif operation.kind == "merge" and operation.result is not None:
+        with caller().account.index.snapshot() as snapshot:
+            message.response.Pack(merge_response(snapshot, int(operation.result["sequence"])))
     elif operation.result is not None:
         message.response.Pack(response_type(**operation.result))
+    return message
+
+
+def merge_operation(sequence: int) -> Any:
+    """Return the operation of a merge that was done when it was answered, which nobody stores."""
+    with caller().account.index.snapshot() as snapshot:
+        response = merge_response(snapshot, sequence)
+    message = longrunning.Operation(name=f"{PREFIX}merge-{sequence}", done=True)
+    message.metadata.Pack(v1.MergeMetadata(step="merging", share=1.0, merges=1))
+    message.response.Pack(response)
     return message
 
 
@@ -60,6 +78,8 @@ class OperationsService:
 
     async def GetOperation(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Return an operation as it is."""
+        if at_once := _AT_ONCE.fullmatch(request.name):
+            return merge_operation(int(at_once[1]))
         return operation_message(caller().account.operations.get(request.name))
 
     async def ListOperations(self, request: Any, context: Context) -> Any:  # noqa: N802

@@ -47,6 +47,7 @@ _REGIONS = tuple(region.encode() for region in REGIONS)
 _VARINT, _LENGTH = 0, 2  # wire types: a card's own fields have no other
 _OUTPUT_NUMBERS = frozenset(v1.Customer.DESCRIPTOR.fields_by_name[n].number for n in OUTPUT_ONLY)
 _FIELDS = tuple(f for f in v1.Customer.DESCRIPTOR.fields if f.name not in OUTPUT_ONLY)
+FIELD_NAMES = tuple(f.name for f in _FIELDS)
 WORD_LISTS = ("tags", "sources", "campaigns", "groups")
 _SPECIAL = frozenset(
     {"emails", "phones", "contacts", "addresses", "identities", "preferences", "custom_fields"}
