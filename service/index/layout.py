@@ -72,6 +72,8 @@ class ChangeKind(IntEnum):
     UPDATED = 2
     DELETED = 3
     VERDICT = 4  # a DNS verdict arrived; nobody edited the card
+    MERGED = 5  # others were merged into it
+    UNMERGED = 6  # some of those were given back
 
 
 class Kind(IntEnum):
