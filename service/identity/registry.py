@@ -304,7 +304,7 @@ class Registry:
         now_us, sequence, row = view.now_us, view.next_sequence, view.next_row
         id = card.id or self._ids.new(now_us)
         record = self._codec.stamp(
-            sealed.body, id=id, etag=_etag(sequence), created_us=now_us, updated_us=now_us
+            sealed.body, id=id, etag=etag_of(sequence), created_us=now_us, updated_us=now_us
         )
         put = Put(
             row=None,
@@ -363,7 +363,7 @@ class Registry:
         record = self._codec.stamp(
             sealed.body,
             id=held.id,
-            etag=_etag(view.next_sequence),
+            etag=etag_of(view.next_sequence),
             created_us=self._codec.created_us(old),
             updated_us=view.now_us,
         )
@@ -545,8 +545,8 @@ def _record(view: View, row: int) -> bytes:
     return record
 
 
-def _etag(sequence: int) -> str:
-    # The sequence of the change that wrote the record: differs with every change.
+def etag_of(sequence: int) -> str:
+    """Return the etag of a record by the change that wrote it: it differs with every change."""
     return f"{sequence:x}"
 
 

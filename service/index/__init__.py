@@ -14,10 +14,12 @@ from pathlib import Path
 from service.core.model import Held
 from service.index import layout
 from service.index._intake import Intake, id_key
+from service.index.feed import DropConsumer, PutConsumer, TrimChanges
 from service.index.layout import (
     NORMAL,
     Change,
     ChangeKind,
+    Consumer,
     DistinctPair,
     Entries,
     HistoryEntry,
@@ -74,11 +76,13 @@ __all__ = [
     "Block",
     "Change",
     "ChangeKind",
+    "Consumer",
     "Decide",
     "Decision",
     "Decisions",
     "Delete",
     "DistinctPair",
+    "DropConsumer",
     "DropDistinct",
     "DropGroups",
     "Entries",
@@ -91,6 +95,7 @@ __all__ = [
     "Mutation",
     "Progress",
     "Put",
+    "PutConsumer",
     "PutDistinct",
     "PutEntries",
     "PutGroups",
@@ -109,6 +114,7 @@ __all__ = [
     "Stats",
     "StoredModel",
     "TableStats",
+    "TrimChanges",
     "View",
     "id_key",
     "identity_key",

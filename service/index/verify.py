@@ -68,9 +68,11 @@ def verify(
       entry stands once, in its B-tree or in one sorted run.
     - Sorted runs are sorted, whole and known to their filters; what is retired stands in one.
     - Pairs that are distinct are of live customers, and stand under both of them.
-    - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
+    - Changes run without a gap from the first that is kept up to the counters, in time, and agree
+      with the ids. What is kept of older ones leads to the customers that they wrote last.
     - Each change of a live customer and each deletion has its history entry, and each entry its
       change; of a deleted customer only the deletion is left.
+    - Consumers of the feed are within the counters.
     - Redirects end at a live customer; remembered requests are within the counters.
     """
     walks = _Walks(snapshot, codec, match_key)
@@ -97,6 +99,8 @@ def verify(
         yield from walks.over("ids", walks.id_of_record)
     yield from walks.over("changes", walks.change)
     yield from walks.end_of_changes()
+    yield from walks.over("older", walks.older_change)
+    yield from walks.over("consumers", walks.consumer)
     yield from walks.over("history", walks.history_entry)
     yield from walks.over("redirects", walks.redirect)
     yield from walks.over("requests", walks.request)
@@ -118,8 +122,10 @@ class _Walks:
         self._redirects = snapshot.cursor("redirects")
         self._blocks = snapshot.cursor("blocks")
         self._distinct = snapshot.cursor("distinct")
+        self._older = snapshot.cursor("older")
         self._held_at = lru_cache(RECORD_CACHE)(self._read_held)
-        self._next_sequence = 1
+        self._first_sequence = snapshot.first_sequence
+        self._next_sequence = self._first_sequence
         self._last_us = 0
         self.wanted_keys = 0
         self.wanted_domains = 0
@@ -248,6 +254,10 @@ class _Walks:
         (features,) = self._codec.features([record])
         if features:
             yield from self._features(row, features)
+        sequence = _written_by(held)
+        is_dropped = 0 < sequence < self._first_sequence
+        if is_dropped and self._older.get(layout.pack_u64(sequence)) != key:
+            yield Fault("older", "the last change of a customer is missing", row, sequence)
 
     def _identity(self, wanted: bytes, row: int) -> Iterator[Fault]:
         """An identities entry of a record stands once."""
@@ -370,6 +380,24 @@ class _Walks:
         if self._next_sequence != self._counters.next_sequence:
             yield Fault("meta", "the sequence counter is not the feed's", 0, self._next_sequence)
 
+    def older_change(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """What is kept of a dropped event leads to a row."""
+        sequence, row = layout.unpack_u64(key), layout.unpack_u64(stored)
+        if sequence >= self._first_sequence:
+            yield Fault("older", "the feed still has the event", row, sequence)
+        if not 0 < row < self._counters.next_row:
+            yield Fault("older", "there is no such row", row, sequence)
+
+    def consumer(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A consumer is not ahead of the feed."""
+        try:
+            sequence = layout.decode_consumer(key.decode(), stored).sequence
+        except (FormatMismatch, StorageFault, UnicodeDecodeError):
+            yield Fault("consumers", "a consumer cannot be read")
+            return
+        if sequence >= self._counters.next_sequence:
+            yield Fault("consumers", "a consumer is ahead of the feed", 0, sequence)
+
     def history_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
         """An entry tells of a change of its row, and a deletion left nothing else behind."""
         row, sequence = layout.unpack_history_key(key)
@@ -378,6 +406,9 @@ class _Walks:
         change = None if event is None else _readable(layout.decode_event, sequence, event)
         if entry is None:
             yield Fault("history", "the entry cannot be read", row, sequence)
+        elif change is None and sequence < self._first_sequence:
+            if entry.kind is not ChangeKind.DELETED and self._was_deleted(row):
+                yield Fault("history", "a deleted customer left an entry behind", row, sequence)
         elif change is None or change.row != row or change.kind is not entry.kind:
             yield Fault("history", "there is no such change of the row", row, sequence)
         elif entry.kind is not ChangeKind.DELETED and not self._may_have_history(change):
@@ -386,6 +417,15 @@ class _Walks:
     def _may_have_history(self, change: Change) -> bool:
         live = self._customers.set_key(layout.pack_u64(change.row))
         return live or self._redirects.set_key(change.id.encode())
+
+    def _was_deleted(self, row: int) -> bool:
+        if self._customers.set_key(layout.pack_u64(row)):
+            return False
+        try:
+            (last,) = self._snapshot.history(row, limit=1)
+        except (FormatMismatch, StorageFault):
+            return False  # an entry that is told of anyhow
+        return last.kind is ChangeKind.DELETED
 
     def redirect(self, key: bytes, _survivor: bytes) -> Iterator[Fault]:
         """A redirect starts at a merged id and leads to a live customer."""
@@ -426,6 +466,14 @@ class _Walks:
     def _entries_at(self, row: int) -> Entries:
         held = self._held_at(row)
         return Entries() if held is None else layout.entries_of(held, self._match_key)
+
+
+def _written_by(held: Held) -> int:
+    """Return the sequence of the change that wrote a record last, 0 where it does not say."""
+    try:
+        return int(held.etag or "0", 16)
+    except ValueError:
+        return 0
 
 
 def _once(table: str, times: int, row: int) -> Iterator[Fault]:

@@ -26,14 +26,17 @@ from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
 from service.identity.bulk import Bulk
+from service.identity.consumers import Consumers
 from service.identity.jobs import Jobs
 from service.identity.matching import Matcher
 from service.identity.operations import Operations
 from service.identity.registry import Registry
+from service.identity.retention import Trimmer
 from service.identity.scans import Scans
 from service.identity.settle import Settler
 from service.identity.training import Trainings
 from service.index import Index
+from service.server.relay import Relay, relay_of
 from service.server.wire import Records
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -75,6 +78,9 @@ class Account:
     trainings: Trainings
     imports: Jobs
     bulk: Bulk
+    consumers: Consumers
+    trimmer: Trimmer
+    relay: Relay | None
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -141,7 +147,7 @@ class Accounts:
         self._open: tuple[Account, str] | None = None
 
     def start(self, configs: list[AccountConfig], *, settle: bool) -> None:
-        """Open every account's index; `settle`: this process settles pending verdicts."""
+        """Open every account's index; `settle`: this process does the background work."""
         for config in configs:
             account = self._start(config, self._settings.data / config.name)
             self._by_name[config.name] = account
@@ -149,6 +155,9 @@ class Accounts:
                 self._by_digest[digest] = (account, actor)
             if settle:
                 account.settler.start()
+                account.trimmer.start()
+                if account.relay is not None:
+                    account.relay.start()
         QUEUED.set_function(
             lambda: sum(account.index.queued_items for account in self._by_name.values())
         )
@@ -176,6 +185,9 @@ class Accounts:
             Trainings(index, operations, self._settings),
             Jobs(index, self._settings),
             Bulk(index, operations, registry, codec, self._settings),
+            Consumers(index, self._settings),
+            Trimmer(index, codec, self._settings),
+            relay_of(config.name, index, self._settings),
         )
 
     async def recover(self) -> None:
@@ -201,4 +213,6 @@ class Accounts:
         await asyncio.gather(*(account.operations.close() for account in accounts))
         await asyncio.gather(*(account.imports.close() for account in accounts))
         await asyncio.gather(*(account.settler.close() for account in accounts))
+        await asyncio.gather(*(account.trimmer.close() for account in accounts))
+        await asyncio.gather(*(one.relay.close() for one in accounts if one.relay is not None))
         await asyncio.gather(*(account.index.close() for account in accounts))
