@@ -126,6 +126,12 @@ class SequenceUnavailable(NamesakeError):
     reason = "SEQUENCE_UNAVAILABLE"
 
 
+class ConsumerAhead(NamesakeError):
+    """The consumer of the feed has acknowledged more; `details["sequence"]` says how much."""
+
+    reason = "CONSUMER_AHEAD"
+
+
 class ReaderStalled(NamesakeError):
     """A reader of a snapshot took nothing for too long; it may go on from its resume token."""
 

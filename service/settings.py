@@ -24,7 +24,9 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(None, description="PEM chain; TLS is on when given")
     tls_key: Path | None = Field(None, description="PEM private key of the certificate")
     accounts: Path | None = Field(None, description="TOML file of accounts and credentials")
-    redis: str | None = Field(None, description="redis:// URL of a shared DNS verdict cache")
+    redis: str | None = Field(
+        None, description="redis:// URL of a shared DNS verdict cache, and of the stream"
+    )
     metrics_address: str | None = Field(None, description="host:port of the Prometheus page")
 
     # Normal forms
@@ -132,6 +134,34 @@ class Settings(BaseSettings):
     )
     request_memory_s: int = Field(
         86_400, ge=1, description="How long a request_id makes a retry return the first outcome"
+    )
+
+    changes_kept_s: int = Field(
+        0, ge=0, description="Changes older than this leave the feed, not the history; 0: none do"
+    )
+    changes_kept_bytes: int = Field(
+        0,
+        ge=0,
+        description="The oldest changes leave the feed where it takes more than this, about 100 "
+        "bytes each; 0: none do",
+    )
+    changes_drop_rows: int = Field(
+        500, ge=1, description="Changes dropped in one commit: longer ones delay card saves"
+    )
+    changes_look_s: float = Field(
+        10.0, gt=0, description="Between looks whether changes are to leave the feed"
+    )
+    consumers_limit: int = Field(
+        1_000, ge=1, description="Named consumers of the feed: a list that fits one answer"
+    )
+    changes_redis_stream: str | None = Field(
+        None,
+        min_length=1,
+        description="Every change goes to the Redis stream of this name, with ':' and the "
+        "account's behind it; needs `redis`",
+    )
+    changes_redis_limit: int = Field(
+        1_000_000, ge=1, description="About so many changes stay in the Redis stream"
     )
 
     settle_batch_domains: int = Field(

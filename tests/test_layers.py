@@ -33,11 +33,14 @@ MODULES_MAY: dict[str, set[str]] = {
     "service.server.app": {"validation"},
     "service.server.accounts": {"validation", "index"},
     "service.server.admin": {"validation", "index"},
+    "service.server.changes": {"index"},
     "service.server.contacts": {"validation"},
     "service.server.customers": {"validation", "index"},
     "service.server.duplicates": {"index"},
     "service.server.exports": {"index"},
+    "service.server.feed": {"index"},
     "service.server.matches": {"index"},
+    "service.server.relay": {"index"},
 }
 # The commands that do not talk to a server build what they need, when they are called.
 FUNCTIONS_MAY: dict[tuple[str, str], set[str]] = {
@@ -56,7 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
     "lmdb": {"index", "validation"},  # customers, and the store of DNS verdicts
     "aiodns": {"validation"},
     "pycares": {"validation"},
-    "redis": {"validation"},
+    "redis": {"validation", "server"},  # verdicts, and the feed as a stream
     "pyarrow": {"transfer", "cli"},
     "python_calamine": {"transfer"},
     "rustpy_xlsxwriter": {"transfer"},

@@ -261,6 +261,9 @@ class Codec(Protocol):
     def created_us(self, record: bytes) -> int:
         """Return when the record was created."""
 
+    def written_by(self, record: bytes) -> int:
+        """Return the sequence of the change that wrote the record last."""
+
     def adds_nothing(self, old: bytes, body: bytes) -> bool:
         """Tell whether a body surely changes nothing where it is laid over the record `old`.
 

@@ -42,6 +42,7 @@ from service.index import (
     Index,
     Mutation,
     Put,
+    Snapshot,
     State,
     View,
 )
@@ -262,14 +263,23 @@ class Bulk:
         )
 
     def _unread(self, row: int, error: Exception | None) -> Result:
-        """Return the result of a customer that is gone (None), or whose decision broke.
-
-        The feed knows whose row it was.
-        """
+        """Return the result of a customer that is gone (None), or whose decision broke."""
         with self._index.snapshot() as snapshot:
-            (last,) = snapshot.history(row, limit=1)
-            (event,) = snapshot.changes(last.sequence - 1, 1)
-            return Result.failed(event.id, error or _why_gone(snapshot.find(event.id)))
+            id = self._id_of(snapshot, row)
+            return Result.failed(id, error or _why_gone(snapshot.find(id)))
+
+    def _id_of(self, snapshot: Snapshot, row: int) -> str:
+        """Return whose row it is: its record says so, or the feed of one that is gone.
+
+        Where the feed does not go back so far any more, nobody knows: "".
+        """
+        record = snapshot.record(row)
+        if record is not None:
+            with suppress(Exception):  # a record that broke a decision may break this too
+                return self._codec.held(record).id
+        (last,) = snapshot.history(row, limit=1)
+        events = snapshot.changes(last.sequence - 1, 1)
+        return events[0].id if events and events[0].sequence == last.sequence else ""
 
     # Plans: made on the event loop, and on the writer thread of who changed meanwhile.
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from service.core.model import Held
 from service.index import layout
 from service.index._intake import Intake, id_key
+from service.index.feed import DropConsumer, PutConsumer, TrimChanges
 from service.index.layout import (
     NORMAL,
     Change,
     ChangeKind,
+    Consumer,
     DistinctPair,
     Entries,
     HistoryEntry,
@@ -81,11 +83,13 @@ __all__ = [
     "Block",
     "Change",
     "ChangeKind",
+    "Consumer",
     "Decide",
     "Decision",
     "Decisions",
     "Delete",
     "DistinctPair",
+    "DropConsumer",
     "DropDistinct",
     "DropGroups",
     "Entries",
@@ -100,6 +104,7 @@ __all__ = [
     "Progress",
     "Put",
     "PutBond",
+    "PutConsumer",
     "PutDistinct",
     "PutEntries",
     "PutGroups",
@@ -121,6 +126,7 @@ __all__ = [
     "Stats",
     "StoredModel",
     "TableStats",
+    "TrimChanges",
     "View",
     "id_key",
     "identity_key",

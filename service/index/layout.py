@@ -54,6 +54,8 @@ TABLES: dict[str, bool] = {
     "waiting": False,
     "groups": False,
     "models": False,
+    "consumers": False,
+    "older": False,
 }
 MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hold them open
 
@@ -148,6 +150,15 @@ class HistoryEntry:
     actor: str
     reason: str
     diff: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """How far a named consumer of the feed says that it is, and when it said so."""
+
+    name: str
+    sequence: int
+    time_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +389,7 @@ _COUNTERS = Struct(">BQQQ")
 _EVENT = Struct(">BBQQH")
 _HISTORY = Struct(">BBQHH")
 _REQUEST = Struct(">BBQQQ")
+_CONSUMER = Struct(">BQQ")
 _WAITING_HEAD = Struct(">BI")
 _WAITING = Struct(">HI")
 _MANIFEST = Struct(">BIQQHH")
@@ -471,6 +483,17 @@ def decode_request(stored: bytes) -> Remembered:
     """Read `Remembered`; raise FormatMismatch or StorageFault."""
     _, kind, row, sequence, time_us = _unpack(_REQUEST, stored, "requests")
     return Remembered(row, sequence, kind, time_us)
+
+
+def encode_consumer(sequence: int, time_us: int) -> bytes:
+    """Return the stored form of a `Consumer`, whose name is its key."""
+    return _CONSUMER.pack(_VERSION, sequence, time_us)
+
+
+def decode_consumer(name: str, stored: bytes) -> Consumer:
+    """Read a `Consumer`; raise FormatMismatch or StorageFault."""
+    _, sequence, time_us = _unpack(_CONSUMER, stored, "consumers")
+    return Consumer(name, sequence, time_us)
 
 
 def encode_features(features: bytes) -> bytes:

@@ -35,9 +35,9 @@ from service.errors import (
 )
 from service.index import layout
 from service.index._lmdb import Calls
+from service.index.feed import FeedReads
 from service.index.layout import (
     Buffer,
-    Change,
     Counters,
     DistinctPair,
     HistoryEntry,
@@ -126,6 +126,8 @@ class Tables:
     waiting: lmdb._Database
     groups: lmdb._Database
     models: lmdb._Database
+    consumers: lmdb._Database
+    older: lmdb._Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Block:
     rows: list[int]
 
 
-class Reads:
+class Reads(FeedReads):
     """Look-ups and scans over one transaction, whoever owns it.
 
     Not for several threads at once. A damaged file raises `lmdb.Error` here; the owner of the
@@ -491,28 +493,6 @@ class Reads:
             if _seek_before(cursor, layout.pack_u64(before_row)):
                 for key, record in islice(cursor.iterprev(), limit):
                     yield layout.unpack_u64(key), record
-
-    def changes(self, after_sequence: int = 0, limit: int = 1_000) -> list[Change]:
-        """Return up to `limit` events above `after_sequence`, oldest first."""
-        with self._txn.cursor(self._tables.changes) as cursor:
-            if not cursor.set_range(layout.pack_u64(after_sequence + 1)):
-                return []
-            return [
-                layout.decode_event(layout.unpack_u64(key), stored)
-                for key, stored in islice(cursor.iternext(), limit)
-            ]
-
-    def changes_before(
-        self, before_sequence: int = layout.ROW_MAX, limit: int = 1_000
-    ) -> list[Change]:
-        """Return up to `limit` events below `before_sequence`, newest first."""
-        with self._txn.cursor(self._tables.changes) as cursor:
-            if not _seek_before(cursor, layout.pack_u64(before_sequence)):
-                return []
-            return [
-                layout.decode_event(layout.unpack_u64(key), stored)
-                for key, stored in islice(cursor.iterprev(), limit)
-            ]
 
     def history(
         self, row: int, before_sequence: int = layout.ROW_MAX, limit: int = 100

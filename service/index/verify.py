@@ -68,12 +68,14 @@ def verify(
       entry stands once, in its B-tree or in one sorted run.
     - Sorted runs are sorted, whole and known to their filters; what is retired stands in one.
     - Pairs that are distinct are of live customers, and stand under both of them.
-    - Changes run from 1 without a gap up to the counters, in time, and agree with the ids.
+    - Changes run without a gap from the first that is kept up to the counters, in time, and agree
+      with the ids. What is kept of older ones leads to the customers that they wrote last.
     - Each change of a live customer and each deletion has its history entry, and each entry its
       change; of a deleted customer only the deletion is left.
     - A merged customer has a place among the members of its survivor and a redirect to it, and ends
       at a live customer; a survivor can give its members back.
-    - Redirects end at a live or deleted customer; remembered requests are within the counters.
+    - Redirects end at a live or deleted customer; remembered requests and consumers of the feed are
+      within the counters.
     """
     walks = _Walks(snapshot, codec, match_key)
     yield from walks.manifests()
@@ -99,6 +101,8 @@ def verify(
         yield from walks.over("ids", walks.id_of_record)
     yield from walks.over("changes", walks.change)
     yield from walks.end_of_changes()
+    yield from walks.over("older", walks.older_change)
+    yield from walks.over("consumers", walks.consumer)
     yield from walks.over("history", walks.history_entry)
     yield from walks.over("merged", walks.merged_row)
     yield from walks.over("members", walks.member)
@@ -126,8 +130,10 @@ class _Walks:
         self._members = snapshot.cursor("members")
         self._blocks = snapshot.cursor("blocks")
         self._distinct = snapshot.cursor("distinct")
+        self._older = snapshot.cursor("older")
         self._held_at = lru_cache(RECORD_CACHE)(self._read_held)
-        self._next_sequence = 1
+        self._first_sequence = snapshot.first_sequence
+        self._next_sequence = self._first_sequence
         self._last_us = 0
         self.wanted_keys = 0
         self.wanted_domains = 0
@@ -256,6 +262,10 @@ class _Walks:
         (features,) = self._codec.features([record])
         if features:
             yield from self._features(row, features)
+        sequence = _written_by(held)
+        is_dropped = 0 < sequence < self._first_sequence
+        if is_dropped and self._older.get(layout.pack_u64(sequence)) != key:
+            yield Fault("older", "the last change of a customer is missing", row, sequence)
 
     def _identity(self, wanted: bytes, row: int) -> Iterator[Fault]:
         """An identities entry of a record stands once."""
@@ -378,6 +388,24 @@ class _Walks:
         if self._next_sequence != self._counters.next_sequence:
             yield Fault("meta", "the sequence counter is not the feed's", 0, self._next_sequence)
 
+    def older_change(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """What is kept of a dropped event leads to a row."""
+        sequence, row = layout.unpack_u64(key), layout.unpack_u64(stored)
+        if sequence >= self._first_sequence:
+            yield Fault("older", "the feed still has the event", row, sequence)
+        if not 0 < row < self._counters.next_row:
+            yield Fault("older", "there is no such row", row, sequence)
+
+    def consumer(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A consumer is not ahead of the feed."""
+        try:
+            sequence = layout.decode_consumer(key.decode(), stored).sequence
+        except (FormatMismatch, StorageFault, UnicodeDecodeError):
+            yield Fault("consumers", "a consumer cannot be read")
+            return
+        if sequence >= self._counters.next_sequence:
+            yield Fault("consumers", "a consumer is ahead of the feed", 0, sequence)
+
     def history_entry(self, key: bytes, stored: bytes) -> Iterator[Fault]:
         """An entry tells of a change of its row, and a deletion left nothing else behind."""
         row, sequence = layout.unpack_history_key(key)
@@ -386,6 +414,9 @@ class _Walks:
         change = None if event is None else _readable(layout.decode_event, sequence, event)
         if entry is None:
             yield Fault("history", "the entry cannot be read", row, sequence)
+        elif change is None and sequence < self._first_sequence:
+            if entry.kind is not ChangeKind.DELETED and not self._is_kept(row):
+                yield Fault("history", "a deleted customer left an entry behind", row, sequence)
         elif (
             change is None
             or change.kind is not entry.kind
@@ -487,6 +518,14 @@ class _Walks:
     def _entries_at(self, row: int) -> Entries:
         held = self._held_at(row)
         return Entries() if held is None else layout.entries_of(held, self._match_key)
+
+
+def _written_by(held: Held) -> int:
+    """Return the sequence of the change that wrote a record last, 0 where it does not say."""
+    try:
+        return int(held.etag or "0", 16)
+    except ValueError:
+        return 0
 
 
 def _once(table: str, times: int, row: int) -> Iterator[Fault]:

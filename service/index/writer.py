@@ -36,6 +36,8 @@ from service.errors import (
 from service.index import layout
 from service.index._intake import Intake, hashes_of
 from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
+from service.index.feed import DropConsumer, FeedMutation, PutConsumer, TrimChanges
+from service.index.feed import write as write_feed
 from service.index.layout import Buffer, ChangeKind, Entries, MergedRow, RunKind
 from service.index.runs import identity_entry
 from service.index.store import Reads, Store, fault_of
@@ -316,6 +318,7 @@ Mutation = (
     | PutModel
     | PutGroups
     | DropGroups
+    | FeedMutation
 )
 
 
@@ -724,6 +727,9 @@ class _GroupTransaction:
                 self._model(mutation)
             case PutGroups() | DropGroups():
                 self._groups(mutation)
+            case PutConsumer() | DropConsumer() | TrimChanges():
+                wall_us = self._view.wall_us
+                write_feed(mutation, self._txn, self._calls, self._tables, wall_us)
 
     def _put(self, put: Put) -> None:
         view = self._view

@@ -26,15 +26,18 @@ from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
 from service.errors import InvalidArgument, Unauthenticated
 from service.identity.bulk import Bulk
+from service.identity.consumers import Consumers
 from service.identity.jobs import Jobs
 from service.identity.matching import Matcher
 from service.identity.merging import Merger
 from service.identity.operations import Operations
 from service.identity.registry import Registry
+from service.identity.retention import Trimmer
 from service.identity.scans import Scans
 from service.identity.settle import Settler
 from service.identity.training import Trainings
 from service.index import Index
+from service.server.relay import Relay, relay_of
 from service.server.survivorship import Survivorship
 from service.server.wire import Records
 from service.settings import Settings
@@ -78,6 +81,9 @@ class Account:
     imports: Jobs
     bulk: Bulk
     merger: Merger
+    consumers: Consumers
+    trimmer: Trimmer
+    relay: Relay | None
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -144,7 +150,7 @@ class Accounts:
         self._open: tuple[Account, str] | None = None
 
     def start(self, configs: list[AccountConfig], *, settle: bool) -> None:
-        """Open every account's index; `settle`: this process settles pending verdicts."""
+        """Open every account's index; `settle`: this process does the background work."""
         for config in configs:
             account = self._start(config, self._settings.data / config.name)
             self._by_name[config.name] = account
@@ -152,6 +158,9 @@ class Accounts:
                 self._by_digest[digest] = (account, actor)
             if settle:
                 account.settler.start()
+                account.trimmer.start()
+                if account.relay is not None:
+                    account.relay.start()
         QUEUED.set_function(
             lambda: sum(account.index.queued_items for account in self._by_name.values())
         )
@@ -180,6 +189,9 @@ class Accounts:
             Jobs(index, self._settings),
             Bulk(index, operations, registry, codec, self._settings),
             Merger(index, codec, Survivorship(self._settings), registry, self._settings),
+            Consumers(index, self._settings),
+            Trimmer(index, codec, self._settings),
+            relay_of(config.name, index, self._settings),
         )
 
     async def recover(self) -> None:
@@ -205,4 +217,6 @@ class Accounts:
         await asyncio.gather(*(account.operations.close() for account in accounts))
         await asyncio.gather(*(account.imports.close() for account in accounts))
         await asyncio.gather(*(account.settler.close() for account in accounts))
+        await asyncio.gather(*(account.trimmer.close() for account in accounts))
+        await asyncio.gather(*(one.relay.close() for one in accounts if one.relay is not None))
         await asyncio.gather(*(account.index.close() for account in accounts))

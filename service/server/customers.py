@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from namesake import v1
 from service.core.model import Channel, Lookup, Outcome, Point
-from service.errors import (
-    InvalidArgument,
-    LimitExceeded,
-    NotFound,
-    SequenceUnavailable,
-    ShuttingDown,
-)
+from service.errors import InvalidArgument, LimitExceeded, NotFound
 from service.identity.lookup import Query, rows_holding, rows_sharing
 from service.identity.matching import Subject
 from service.identity.registry import OnDuplicate, Saved, Terms
-from service.index import Change, ChangeKind, HistoryEntry, Index, Snapshot
+from service.index import ChangeKind, Index, Snapshot
 from service.server import wire
+from service.server.changes import card_at, write_change
 from service.server.duplicates import find_duplicates, subject_of
 from service.server.edge import Context, caller
+from service.server.feed import FeedMethods
 from service.server.matches import write_similar
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import POSITION_LIMIT, decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_identity, check_mask, check_region, check_text
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -32,8 +28,7 @@ from service.validation.validator import Validator
 REQUEST_ID_CHARS = 64
 DELETE_REASON_CHARS = range(3, 501)
 RESOLVED_LIMIT = 20
-HISTORY_STEP_ROWS = 1_000
-WATCH_STEP_ROWS = 1_000
+LIST_STEP_ROWS = 1_000
 
 Answer = TypeVar("Answer", v1.SaveCustomerResponse, v1.UpdateCustomerResponse)
 
@@ -42,7 +37,9 @@ _LIST_TOKEN = 16  # and the order and filter above it: a token serves only its o
 _CHANNELS = {"email": Channel.EMAIL, "phone": Channel.PHONE}
 
 
-class CustomerService(v1.CustomerServiceServicer):
+class CustomerService(  # type: ignore[misc]  # the feed yields bytes
+    FeedMethods, v1.CustomerServiceServicer
+):
     """See customer_service.proto."""
 
     def __init__(self, validator: Validator, settings: Settings, stopping: asyncio.Event) -> None:
@@ -237,7 +234,7 @@ class CustomerService(v1.CustomerServiceServicer):
             row = snapshot.find(request.id).row or snapshot.row_of(request.id)
             if row is None:
                 raise NotFound("there is no customer with this id", field="id")
-            entries = _history(snapshot, row, before, rows + 1)
+            entries = snapshot.history(row, before or POSITION_LIMIT, rows + 1)
             size = 0
             for entry in entries:
                 if len(answer.changes) == rows or size >= self._settings.page_limit_bytes:
@@ -245,52 +242,13 @@ class CustomerService(v1.CustomerServiceServicer):
                     answer.next_page_token = encode_token(_HISTORY_TOKEN, last)
                     break
                 change = answer.changes.add()
-                _write_change(change, entry, request.id)
-                if entry.kind is ChangeKind.CREATED:
-                    change.after.CopyFrom(_first_card(snapshot, row))
+                write_change(change, entry, request.id)
+                if entry.kind is ChangeKind.CREATED and (
+                    first := card_at(snapshot, row, entry.sequence)
+                ):
+                    change.after.CopyFrom(wire.dress(first))
                 size += len(entry.diff)
         return answer
-
-    async def WatchChanges(  # noqa: N802
-        self, request: v1.WatchChangesRequest, context: Context
-    ) -> AsyncIterator[v1.WatchChangesResponse]:
-        """Stream every change after a sequence, and go on as changes happen."""
-        for number, kind in enumerate(request.kinds):
-            if kind not in v1.ChangeKind.values() or not kind:
-                raise InvalidArgument("not a value of this enum", field=f"kinds[{number}]")
-        index = caller().account.index
-        after = request.after_sequence
-        with index.snapshot() as snapshot:
-            newest = snapshot.sequence
-        if after > newest:
-            raise SequenceUnavailable(
-                "the feed has not reached this sequence",
-                field="after_sequence",
-                newest=str(newest),
-            )
-        yield v1.WatchChangesResponse(sequence=after)
-        while not self._stopping.is_set():
-            with index.snapshot() as snapshot:
-                events = snapshot.changes(after, WATCH_STEP_ROWS)
-                if request.until_now:
-                    events = [event for event in events if event.sequence <= newest]
-                answer = _watched(snapshot, events, request, self._settings.page_limit_bytes)
-            if events:
-                after = answer.sequence
-                yield answer
-            elif request.until_now:
-                return
-            else:
-                await self._pause()
-        raise ShuttingDown("the server is stopping; resume at another worker or later")
-
-    async def _pause(self) -> None:
-        # Other worker processes commit too, and tell nobody: look again after a moment.
-        try:
-            async with asyncio.timeout(self._settings.watch_poll_ms / 1_000):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
 
 def _on_duplicate(value: int) -> OnDuplicate:
@@ -334,29 +292,24 @@ def _newest_first(snapshot: Snapshot, before: int) -> Scan:
 
 
 def _changed_first(snapshot: Snapshot, after: int) -> Scan:
-    while events := snapshot.changes(after, HISTORY_STEP_ROWS):
-        yield from _still_current(snapshot, events)
-        after = events[-1].sequence
+    while changes := snapshot.writings(after, LIST_STEP_ROWS):
+        yield from _still_current(snapshot, changes)
+        after = changes[-1][0]
 
 
 def _changed_last(snapshot: Snapshot, before: int) -> Scan:
-    while events := (
-        snapshot.changes_before(before, HISTORY_STEP_ROWS)
-        if before
-        else snapshot.changes_before(limit=HISTORY_STEP_ROWS)
-    ):
-        yield from _still_current(snapshot, events)
-        before = events[-1].sequence
-        if before == 1:
-            return
+    before = before or POSITION_LIMIT
+    while changes := snapshot.writings_before(before, LIST_STEP_ROWS):
+        yield from _still_current(snapshot, changes)
+        before = changes[-1][0]
 
 
-def _still_current(snapshot: Snapshot, events: Iterable[Change]) -> Scan:
+def _still_current(snapshot: Snapshot, changes: Iterable[tuple[int, int]]) -> Scan:
     """Yield the record at the change that wrote it last, so that each customer comes once."""
-    for event in events:
-        record = snapshot.record(event.row)
-        current = record is not None and wire.written_by(record) == event.sequence
-        yield event.sequence, record if current else None
+    for sequence, row in changes:
+        record = snapshot.record(row)
+        current = record is not None and wire.written_by(record) == sequence
+        yield sequence, record if current else None
 
 
 _SCANS = {
@@ -383,58 +336,3 @@ def _resolve(snapshot: Snapshot, type: str, normal: str, result: v1.ResolvedIden
         assert record is not None, "the index names a row that has no record"
         id = wire.id_of(record)
         result.matches.add(customer_id=id, same_normal=row in same)
-
-
-def _history(snapshot: Snapshot, row: int, before: int, limit: int) -> list[HistoryEntry]:
-    if before:
-        return snapshot.history(row, before, limit)
-    return snapshot.history(row, limit=limit)
-
-
-def _first_card(snapshot: Snapshot, row: int) -> v1.Customer:
-    """Return the card as it was created: today's, with every change taken back."""
-    record = snapshot.record(row)
-    assert record is not None, "only live customers have a history back to their creation"
-    card = wire.body_of(record)
-    before = 0
-    while entries := _history(snapshot, row, before, HISTORY_STEP_ROWS):
-        for entry in entries:
-            wire.take_back(card, entry.diff)
-        before = entries[-1].sequence
-    return wire.dress(card)
-
-
-def _write_change(change: v1.Change, entry: HistoryEntry, id: str) -> None:
-    change.MergeFromString(entry.diff)
-    change.sequence = entry.sequence
-    change.time.CopyFrom(wire.timestamp(entry.time_us))
-    change.actor = entry.actor
-    change.customer_id = id
-    change.kind = cast(v1.ChangeKind.ValueType, entry.kind)
-    change.reason = entry.reason
-
-
-def _watched(
-    snapshot: Snapshot, events: Sequence[Change], request: v1.WatchChangesRequest, limit_bytes: int
-) -> v1.WatchChangesResponse:
-    answer = v1.WatchChangesResponse()
-    wanted = frozenset(request.kinds)
-    size = 0
-    for event in events:
-        if size >= limit_bytes:
-            break  # the rest goes into the next message
-        answer.sequence = event.sequence
-        if wanted and int(event.kind) not in wanted:
-            continue
-        watched = answer.changes.add()
-        # A change of a customer that was deleted since has lost its history, and so its fields.
-        (entry,) = snapshot.history(event.row, event.sequence + 1, 1) or (None,)
-        if entry is not None and entry.sequence == event.sequence:
-            _write_change(watched.change, entry, event.id)
-        else:
-            lost = HistoryEntry(event.sequence, event.kind, event.time_us, event.actor, "", b"")
-            _write_change(watched.change, lost, event.id)
-        if request.include_customer and (record := snapshot.record(event.row)) is not None:
-            watched.customer.CopyFrom(wire.dressed(record))
-        size += watched.ByteSize()
-    return answer

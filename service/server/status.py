@@ -30,6 +30,7 @@ CODES: dict[type[NamesakeError], grpc.StatusCode] = {
     errors.IndexBusy: grpc.StatusCode.UNAVAILABLE,
     errors.FormatMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SequenceUnavailable: grpc.StatusCode.OUT_OF_RANGE,
+    errors.ConsumerAhead: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ReaderStalled: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.ScanUnderWay: grpc.StatusCode.FAILED_PRECONDITION,

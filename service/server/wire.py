@@ -331,14 +331,16 @@ class Records:
         return _times(created_us, updated_us)
 
     def stamp(self, body: bytes, *, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
-        """Append what the writer knows: concatenated encodings merge."""
-        name, tag = id.encode(), etag.encode()
-        parts = (body, _ID_TAG, _varint(len(name)), name, _ETAG_TAG, _varint(len(tag)), tag)
-        return b"".join((*parts, _times(created_us, updated_us)))
+        """Append what the writer knows: see `stamped`."""
+        return stamped(body, id, etag, created_us, updated_us)
 
     def created_us(self, record: bytes) -> int:
         """Return when the record was created."""
         return microseconds(v1.Customer.FromString(record).create_time)
+
+    def written_by(self, record: bytes) -> int:
+        """Return the sequence of the change that wrote the record last: its etag says it."""
+        return written_by(record)
 
     def adds_nothing(self, old: bytes, body: bytes) -> bool:
         """Tell whether a body surely changes nothing; see `Codec.adds_nothing`."""
@@ -430,6 +432,18 @@ def write_display(target: v1.PhoneNumber | v1.ContactResult, e164: str, extensio
     target.international = shown.international
     target.tel_uri = shown.tel_uri
     target.time_zones[:] = shown.time_zones
+
+
+def stamped(body: bytes, id: str, etag: str, created_us: int, updated_us: int) -> bytes:
+    """Append to a body what only the writer knows: concatenated encodings merge."""
+    name, tag = id.encode(), etag.encode()
+    parts = (body, _ID_TAG, _varint(len(name)), name, _ETAG_TAG, _varint(len(tag)), tag)
+    return b"".join((*parts, _times(created_us, updated_us)))
+
+
+def embedded(number: int, message: bytes) -> bytes:
+    """Return an encoded message as the field of this number of another one."""
+    return b"".join((_varint(number << 3 | 2), _varint(len(message)), message))
 
 
 def id_of(record: bytes) -> str:

@@ -162,7 +162,7 @@ def test_the_feed_refuses_what_it_never_reached(client: Client) -> None:
     assert (refused.code, refused.reason) == (
         grpc.StatusCode.OUT_OF_RANGE, "SEQUENCE_UNAVAILABLE",
     )  # fmt: skip
-    assert refused.metadata == {"newest": str(len(written))}
+    assert refused.metadata == {"first_sequence": "1", "last_sequence": str(len(written))}
 
 
 def test_a_watcher_sees_changes_as_they_happen(client: Client) -> None:

@@ -1,0 +1,90 @@
+"""Whoever applies the feed has what an export says, at every sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from namesake import v1
+from tests.conftest import Server, StartServer, wait_until
+from tests.replica import Replica
+from tests.server.client import Client, person
+from tests.server.feed_work import Watcher, Work, agree, snapshot
+
+SOON = {"NAMESAKE_SETTLE_PAUSE_S": "0.2"}
+VERDICT = v1.CHANGE_KIND_VERDICT
+
+
+@contextmanager
+def caller(server: Server) -> Iterator[Client]:
+    with server.channel() as channel:
+        yield Client(channel)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_replica_is_exact_at_every_snapshot(
+    start_server: StartServer, knot_address: str, seed: int
+) -> None:
+    """Applied as it happens; and read again later, when some of the customers are gone."""
+    server = start_server("--dns-server", knot_address, **SOON)
+    with caller(server) as client:
+        work, watcher, live = Work(client, seed), Watcher(client), Replica()
+        states = [(0, dict[str, v1.Customer]())]
+        for _ in range(6):
+            work.some(25)
+            sequence, customers = snapshot(client)
+            wait_until(lambda at=sequence: watcher.has(at))  # type: ignore[misc]
+            live.follow(watcher.seen, sequence)
+            agree(live, customers, gone=set(work.deleted))
+            states.append((sequence, customers))
+        wait_until(lambda: any(seen.change.kind == VERDICT for seen in watcher.seen))
+        watcher.close()
+        feed, later = client.feed(), Replica()
+        for sequence, customers in states:
+            later.follow(feed, sequence)
+            agree(later, customers, gone=set(work.deleted))
+        assert later.tombstones == live.tombstones == set(work.deleted) != set()
+        assert client.faults() == []
+
+
+def test_a_snapshot_is_where_a_replica_may_begin(client: Client) -> None:
+    """What the export had, and the feed after its sequence."""
+    work = Work(client, 7)
+    work.some(40)
+    sequence, customers = snapshot(client)
+    replica = Replica(customers.values(), sequence)
+    work.some(40)
+    end, customers = snapshot(client)
+    replica.follow(client.feed(sequence), end)
+    agree(replica, customers, gone=set())
+
+
+def test_a_creation_has_its_card_as_it_was(client: Client) -> None:
+    """With id, etag and times, whatever came later; nothing of one that was deleted since."""
+    saved = [client.save(person("one@x.example", id=id, stage="new")) for id in ("a", "b", "c")]
+    client.update(v1.Customer(id="b", stage="won", tags=["x"]), "stage", "tags")
+    client.save(person("two@x.example", id="b"))
+    client.delete("c")
+    changes = [watched.change for watched in client.feed()]
+    for change, answer in zip(changes[:2], saved[:2], strict=True):
+        first = answer.customer
+        assert (change.after.id, change.after.etag) == (first.id, first.etag)
+        assert change.after.create_time == change.after.update_time == change.time
+        assert change.after.stage == "new"
+        assert [email.normal for email in change.after.emails] == ["one@x.example"]
+        assert not change.after.emails[0].finding.message  # as it is stored
+    assert not changes[2].HasField("after")
+
+
+def test_a_change_has_etag_and_time_of_what_it_left(client: Client) -> None:
+    """Beside the fields that it changed, and without naming them among these."""
+    client.save(person(id="a"))
+    updated = client.update(v1.Customer(id="a", stage="won"), "stage").customer
+    change = client.feed()[-1].change
+    assert list(change.fields.paths) == ["stage"]
+    assert change.after == v1.Customer(
+        stage="won", etag=updated.etag, update_time=updated.update_time
+    )
+    assert not change.before.etag
