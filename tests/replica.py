@@ -24,6 +24,7 @@ class Replica:
         self.redirects: dict[str, str] = {}
         self.tombstones: set[str] = set()
         self.sequence = sequence
+        self.returning: list[str] = []  # of an unmerge, those whose change has not come yet
 
     def apply(self, change: v1.Change) -> None:
         """Do what a change says, which has to be the next one."""
@@ -44,9 +45,11 @@ class Replica:
                     self.redirects[member] = id
             case v1.CHANGE_KIND_UNMERGED:
                 self._change(change)
-                for member, card in zip(change.merged_ids, change.restored, strict=True):
-                    del self.redirects[member]
-                    self.customers[member] = plain(card) if card.id else None
+                self.returning = list(change.merged_ids)
+            case v1.CHANGE_KIND_RESTORED:
+                assert id == self.returning.pop(0)
+                del self.redirects[id]
+                self.customers[id] = plain(change.after) if change.HasField("after") else None
             case _:
                 self._change(change)
 

@@ -176,7 +176,7 @@ class Merger:
 
     def preview(self, plan: Plan) -> Preview:
         """Say what a merge would come to, and all that stands in its way."""
-        self._check_plan(plan)
+        self.check(plan)
         with self._index.snapshot() as snapshot:
             customers, obstacles = self._look(plan, snapshot)
             if len(customers) < len(plan.customers):
@@ -197,14 +197,15 @@ class Merger:
         Raises NotFound, Deleted, Merged, StaleEtag, MergeConflict, or InvalidArgument where the
         plan, or the survivor's card, breaks a rule.
         """
-        self._check_plan(plan)
+        self.check(plan)
         with self._index.snapshot() as snapshot:
             past = snapshot.request(why.request_id)
         if past is not None:
             return Done(past.row, past.sequence)
         return await self._try(partial(self._prepare, plan), partial(self._decide, why))
 
-    def _check_plan(self, plan: Plan) -> None:
+    def check(self, plan: Plan) -> None:
+        """Raise InvalidArgument where a plan makes no sense, whoever its customers are."""
         limit = self._settings.merge_members
         if not 2 <= len(plan.customers) <= limit + 1:
             raise InvalidArgument(f"1 to {limit} members", field="plan.members")
@@ -416,10 +417,14 @@ class Merger:
         for row, parted in parting.parted.items():
             mutations.append(PutBond(row, replace(parting.bonds[row], own=parted.own).encoded()))
             if row != survivor.row and row not in parting.released:
-                stamped = self._stamped(record_of(view, row), parted.sealed, view)
-                mutations.append(PutMergedRecord(row, stamped))
-        for row, one in parting.released.items():
-            mutations.append(self._release(one, parting.cards[row], sequence, why, view))
+                old = record_of(view, row)
+                stamped = self._stamped(old, parted.sealed, sequence, view)
+                diff = self._codec.note_members(self._codec.diff(old, parted.sealed.body), ids)
+                mutations.append(
+                    PutMergedRecord(row, stamped, sequence, diff, why.actor, why.reason)
+                )
+        for number, (row, one) in enumerate(parting.released.items(), sequence + 1):
+            mutations.append(self._release(one, parting.cards[row], number, why, view))
             if mark_distinct and not view.is_distinct(survivor.row, row):
                 reason = why.reason or "unmerged"
                 mutations.append(PutDistinct(survivor.row, row, why.actor, reason))
@@ -433,15 +438,16 @@ class Merger:
         features = sealed.features
         assert features is not None, "cards are sealed with their features"
         return Release(
-            one.row, one.id, self._stamped(one.record, sealed, view),
-            self._index.entries_of(sealed.held), features, sequence, why.actor, why.reason,
+            one.row, one.id, self._stamped(one.record, sealed, sequence, view),
+            self._index.entries_of(sealed.held), features,
+            self._codec.diff(one.record, sealed.body), why.actor, why.reason,
         )  # fmt: skip
 
-    def _stamped(self, old: bytes, sealed: Sealed, view: View) -> bytes:
+    def _stamped(self, old: bytes, sealed: Sealed, sequence: int, view: View) -> bytes:
         return self._codec.stamp(
             sealed.body,
             id=self._codec.held(old).id,
-            etag=etag_of(view.next_sequence),
+            etag=etag_of(sequence),
             created_us=self._codec.created_us(old),
             updated_us=view.now_us,
         )

@@ -80,6 +80,7 @@ class ChangeKind(IntEnum):
     VERDICT = 4  # a DNS verdict arrived; nobody edited the card
     MERGED = 5  # others were merged into it; in their histories, it was merged itself
     UNMERGED = 6  # some of them were given back
+    RESTORED = 7  # it was given back
 
 
 class Kind(IntEnum):

@@ -158,9 +158,9 @@ class Absorb:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give an absorbed customer back, with this record.
+    """Give an absorbed customer back, with this record; takes the next sequence.
 
-    Belongs to the `Put` of kind UNMERGED of the survivor that takes `sequence`.
+    Comes after the `Put` of kind UNMERGED of the survivor.
     """
 
     row: int
@@ -168,17 +168,24 @@ class Release:
     record: bytes
     new: Entries
     features: bytes
-    sequence: int
+    diff: bytes = b""
     actor: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PutMergedRecord:
-    """Change the record of a customer that stays merged: members of its own were given back."""
+    """Change the record of a customer that stays merged: members of its own were given back.
+
+    Belongs to the `Put` of kind UNMERGED of the survivor that takes `sequence`.
+    """
 
     row: int
     record: bytes
+    sequence: int
+    diff: bytes
+    actor: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,19 +202,6 @@ class PutMerge:
 
     sequence: int
     state: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PutRedirect:
-    """Let a deleted or merged id lead to a survivor from now on."""
-
-    id: str
-    survivor: str
-
-    def __post_init__(self) -> None:
-        """Refuse ids that LMDB would."""
-        layout.bounded_key(self.id, "The customer id")
-        layout.bounded_key(self.survivor, "The survivor's id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +300,6 @@ Mutation = (
     | Delete
     | PutOperation
     | PutRequest
-    | PutRedirect
     | Absorb
     | Release
     | PutMergedRecord
@@ -670,9 +663,6 @@ class _GroupTransaction:
                     for row in (mutation.row, mutation.other):
                         if not self._view.live_row(row):
                             raise InvalidArgument("There is no such customer to tell apart")
-                case PutRedirect():
-                    if self._view.row_of(mutation.id) is None:
-                        raise InvalidArgument("The redirected id was never used")
         self._claim(created)
 
     def _claim(self, created: list[bytes]) -> None:
@@ -705,15 +695,16 @@ class _GroupTransaction:
                 self._operation(mutation)
             case PutRequest():
                 self._request(mutation)
-            case PutRedirect():
-                survivor = mutation.survivor.encode()
-                self._calls.put(self._tables.redirects, mutation.id.encode(), survivor)
             case Absorb():
                 self._absorb(mutation)
             case Release():
                 self._release(mutation)
             case PutMergedRecord():
                 self._put_merged(mutation.row, self._merged(mutation.row), mutation.record)
+                self._remember(
+                    ChangeKind.UNMERGED, mutation.row, mutation.sequence, mutation.actor,
+                    mutation.reason, mutation.diff,
+                )  # fmt: skip
             case PutBond():
                 self._bond(mutation)
             case PutMerge():
@@ -909,7 +900,7 @@ class _GroupTransaction:
         self._calls.delete(self._tables.members, place)
         self._calls.delete(self._tables.merged, stored_row)
         self._calls.delete(self._tables.redirects, one.id.encode())
-        self._remember(ChangeKind.UNMERGED, one.row, one.sequence, one.actor, one.reason, b"")
+        self._record(ChangeKind.RESTORED, one.row, one.id, one.actor, one.reason, one.diff)
 
     def _merged(self, row: int) -> MergedRow:
         merged = self._view.merged(row)

@@ -7,15 +7,19 @@ stored difference, what the feed knows of it, and the times of the card.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import groupby, islice
 from typing import cast
 
 from namesake import v1
 from service.identity.registry import etag_of
 from service.index import Change, ChangeKind, HistoryEntry, Reads
 from service.server import wire
+from service.server.pages import POSITION_LIMIT
 
 STEP_ENTRIES = 100  # of a history, read at once
 
+WHOLE = frozenset({ChangeKind.CREATED, ChangeKind.RESTORED})  # kinds that have the whole card
 _AFTER = v1.Change.DESCRIPTOR.fields_by_name["after"].number
 
 
@@ -24,20 +28,20 @@ def encoded(reads: Reads, events: Sequence[Change]) -> list[bytes]:
 
     Of a customer that was deleted since nothing is left but the event itself.
     """
-    created = [event for event in events if event.kind is ChangeKind.CREATED]
-    changed = [event for event in events if event.kind is not ChangeKind.CREATED]
+    created = [event for event in events if event.kind in WHOLE]
+    changed = [event for event in events if event.kind not in WHOLE]
     records = iter(reads.records_at([event.row for event in created]))
     entries = iter(reads.entries_at([(event.row, event.sequence) for event in changed]))
     return [
-        _created(reads, event, next(records))
-        if event.kind is ChangeKind.CREATED
+        _whole(reads, event, next(records))
+        if event.kind in WHOLE
         else _changed(reads, event, next(entries))
         for event in events
     ]
 
 
-def _created(reads: Reads, event: Change, record: bytes | None) -> bytes:
-    """Encode a creation with the card as it was; mostly that is the record as it is."""
+def _whole(reads: Reads, event: Change, record: bytes | None) -> bytes:
+    """Encode a creation, or a return, with the card as it was; mostly that is the record."""
     head = _head(event, "")
     if record is None or not record.endswith(_stamp(event)):
         card = card_at(reads, event.row, event.sequence)
@@ -59,16 +63,7 @@ def _changed(reads: Reads, event: Change, entry: HistoryEntry | None) -> bytes:
         return head
     times = v1.Customer(etag=etag_of(event.sequence), update_time=wire.timestamp(event.time_us))
     head += _after(times.SerializeToString())
-    if event.kind is ChangeKind.UNMERGED:
-        head += _restored(reads, event.sequence, entry.diff)
     return head
-
-
-def _restored(reads: Reads, sequence: int, diff: bytes) -> bytes:
-    """Encode the cards that an unmerge gave back, as they were then."""
-    rows = map(reads.row_of, v1.Change.FromString(diff).merged_ids)
-    cards = [None if row is None else card_at(reads, row, sequence) for row in rows]
-    return v1.Change(restored=[card or v1.Customer() for card in cards]).SerializeToString()
 
 
 def _head(event: Change, reason: str) -> bytes:
@@ -94,11 +89,14 @@ def card_at(reads: Reads, row: int, sequence: int) -> v1.Customer | None:
     """
     record = reads.record(row)
     if record is None:
-        return None
+        merged = reads.merged(row)
+        if merged is None:
+            return None
+        record = merged.record
     card = v1.Customer.FromString(record)
     if wire.written_by(record) <= sequence:
         return card
-    for entry in _newest_first(reads, row):
+    for _, entry in _before(reads, row, POSITION_LIMIT):
         if entry.sequence <= sequence:
             card.etag = etag_of(entry.sequence)
             card.update_time.CopyFrom(wire.timestamp(entry.time_us))
@@ -107,11 +105,37 @@ def card_at(reads: Reads, row: int, sequence: int) -> v1.Customer | None:
     return card
 
 
-def _newest_first(reads: Reads, row: int) -> Iterator[HistoryEntry]:
-    entries = reads.history(row, limit=STEP_ENTRIES)
-    while entries:
-        yield from entries
-        entries = reads.history(row, entries[-1].sequence, STEP_ENTRIES)
+def history_of(
+    reads: Reads, row: int, before_sequence: int, limit: int
+) -> Iterator[tuple[int, HistoryEntry]]:
+    """Yield up to `limit` (row, entry) of a customer and of all its members, newest first.
+
+    A merge or unmerge is in the histories of all whom it concerns: the survivor's is given.
+    """
+    histories = (_before(reads, one, before_sequence) for one in reads.tree(row))
+    yield from islice(_once(merge(*histories, key=_newest)), limit)
+
+
+def _newest(item: tuple[int, HistoryEntry]) -> int:
+    return -item[1].sequence
+
+
+def _once(entries: Iterator[tuple[int, HistoryEntry]]) -> Iterator[tuple[int, HistoryEntry]]:
+    for _, same in groupby(entries, _newest):
+        yield next(same)  # `merge` is stable, and a survivor stands before its members
+
+
+def _before(reads: Reads, row: int, sequence: int) -> Iterator[tuple[int, HistoryEntry]]:
+    while entries := reads.history(row, sequence, STEP_ENTRIES):
+        yield from ((row, entry) for entry in entries)
+        sequence = entries[-1].sequence
+
+
+def member_ids(reads: Reads, row: int) -> dict[int, str]:
+    """Return the ids of all members of a customer, and of theirs, by row."""
+    _, *members = reads.tree(row)
+    merged = {one: reads.merged(one) for one in members}
+    return {one: wire.id_of(found.record) for one, found in merged.items() if found is not None}
 
 
 def write_change(change: v1.Change, entry: HistoryEntry, id: str) -> None:

@@ -12,9 +12,9 @@ from service.errors import InvalidArgument, LimitExceeded, NotFound
 from service.identity.lookup import Query, rows_holding, rows_sharing
 from service.identity.matching import Subject
 from service.identity.registry import OnDuplicate, Saved, Terms
-from service.index import ChangeKind, Index, Snapshot
+from service.index import Index, Snapshot
 from service.server import wire
-from service.server.changes import card_at, write_change
+from service.server.changes import WHOLE, card_at, history_of, member_ids, write_change
 from service.server.duplicates import find_duplicates, subject_of
 from service.server.edge import Context, caller
 from service.server.feed import FeedMethods
@@ -231,21 +231,21 @@ class CustomerService(  # type: ignore[misc]  # the feed yields bytes
         before, _ = decode_token(request.page_token, _HISTORY_TOKEN)
         answer = v1.ListHistoryResponse()
         with caller().account.index.snapshot() as snapshot:
-            row = snapshot.find(request.id).row or snapshot.row_of(request.id)
+            found = snapshot.find(request.id)
+            row = found.row or snapshot.row_of(request.id)
             if row is None:
                 raise NotFound("there is no customer with this id", field="id")
-            entries = snapshot.history(row, before or POSITION_LIMIT, rows + 1)
+            members = member_ids(snapshot, row)
             size = 0
-            for entry in entries:
+            for of, entry in history_of(snapshot, row, before or POSITION_LIMIT, rows + 1):
                 if len(answer.changes) == rows or size >= self._settings.page_limit_bytes:
                     last = answer.changes[-1].sequence
                     answer.next_page_token = encode_token(_HISTORY_TOKEN, last)
                     break
                 change = answer.changes.add()
-                write_change(change, entry, request.id)
-                if entry.kind is ChangeKind.CREATED and (
-                    first := card_at(snapshot, row, entry.sequence)
-                ):
+                write_change(change, entry, found.id or request.id)
+                change.member_id = members.get(of, "")
+                if entry.kind in WHOLE and (first := card_at(snapshot, of, entry.sequence)):
                     change.after.CopyFrom(wire.dress(first))
                 size += len(entry.diff)
         return answer

@@ -55,6 +55,7 @@ class MergeService(v1.MergeServiceServicer):
         check_text(request.request_id, REQUEST_ID_CHARS, "request_id")
         why = Why(caller().actor, _reason(request.reason), request.request_id)
         account = caller().account
+        account.merger.check(plan)
         if len(request.plan.members) <= self._settings.merge_at_once:
             return merge_operation((await account.merger.merge(plan, why)).sequence)
 

@@ -19,13 +19,16 @@ from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, LimitExceeded, StorageFault
 from service.index import (
+    Absorb,
     Block,
+    ChangeKind,
     Decision,
     Delete,
     Found,
     Index,
     Kind,
-    PutRedirect,
+    Put,
+    PutBond,
     State,
     View,
     identity_key,
@@ -255,15 +258,17 @@ async def test_a_closed_snapshot_says_so(tmp_path: Path) -> None:
 
 
 def merge(index: Index, id: str, survivor: str) -> Callable[[View], Decision[None]]:
-    """Let a customer go and its id lead to another."""
+    """Let a customer be part of another, whose card stays as it is."""
 
     def decide(view: View) -> Decision[None]:
-        row = view.row_of(id)
-        assert row is not None
-        stored = view.record(row)
+        row, other = view.find(id).row, view.find(survivor).row
+        stored, card = view.record(row), view.record(other)
         assert stored is not None
-        delete = Delete(row, id, index.entries_of(read(stored).held))
-        return Decision(None, (delete, PutRedirect(id, survivor)))
+        assert card is not None
+        old, entries = index.entries_of(read(stored).held), index.entries_of(read(card).held)
+        put = Put(other, survivor, card, entries, entries, ChangeKind.MERGED)
+        absorb = Absorb(row, id, old, other, survivor, view.next_sequence, 0)
+        return Decision(None, (put, absorb, PutBond(other, b"bond")))
 
     return decide
 
@@ -286,12 +291,13 @@ async def test_redirects_are_followed(tmp_path: Path) -> None:
         await index.submit([delete_survivor])
         with index.snapshot() as snapshot:
             assert snapshot.find("p0") == Found(State.DELETED)
-        assert {fault.table for fault in faults(index)} == {"redirects"}
-
-        back = PutRedirect("p10", "p3")
-        await index.submit([lambda _: Decision(None, (back,))])
+        assert faults(index) == []
+    with raw(tmp_path) as env, env.begin(write=True) as txn:
+        txn.put(b"p10", b"p3", db=env.open_db(b"redirects", txn=txn))
+    async with opened(tmp_path) as index:
         with index.snapshot() as snapshot, pytest.raises(StorageFault):
             snapshot.find("p0")
+        assert {fault.table for fault in faults(index)} == {"redirects"}
 
 
 async def test_other_formats_are_refused(tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ def person(*points: str, last_name: str = "Lovelace", **fields: Any) -> v1.Custo
     )
 
 
+def merge_plan(*ids: str, choices: Iterable[tuple[str, str]] = ()) -> v1.MergePlan:
+    """Return a plan in which the first remains."""
+    return v1.MergePlan(
+        priority_id=ids[0],
+        members=[v1.MergeMember(id=id) for id in ids[1:]],
+        choices=[v1.FieldChoice(field=field, customer_id=id) for field, id in choices],
+    )
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What a failed call said."""
@@ -81,6 +90,7 @@ class Client:
         self.customers = v1.CustomerServiceStub(channel)
         self.validation = v1.ValidationServiceStub(channel)
         self.duplicates = v1.DuplicateServiceStub(channel)
+        self.merges = v1.MergeServiceStub(channel)
         self.transfer = v1.TransferServiceStub(channel)
         self.admin = v1.AdminServiceStub(channel)
 
@@ -110,6 +120,23 @@ class Client:
         """Delete a customer; return the change's sequence."""
         request = v1.DeleteCustomerRequest(id=id, reason=reason, etag=etag)
         return int(self.call(self.customers.DeleteCustomer, request).sequence)
+
+    def merge(
+        self, *ids: str, choices: Iterable[tuple[str, str]] = (), **terms: Any
+    ) -> v1.MergeCustomersResponse:
+        """Merge customers into the first, at once."""
+        request = v1.MergeCustomersRequest(plan=merge_plan(*ids, choices=choices), **terms)
+        operation = self.call(self.merges.MergeCustomers, request)
+        answer = v1.MergeCustomersResponse()
+        assert operation.done
+        assert operation.response.Unpack(answer)
+        return answer
+
+    def unmerge(self, *ids: str, **terms: Any) -> v1.UnmergeCustomersResponse:
+        """Give customers back."""
+        request = v1.UnmergeCustomersRequest(ids=ids, **terms)
+        answer: v1.UnmergeCustomersResponse = self.call(self.merges.UnmergeCustomers, request)
+        return answer
 
     def get(self, id: str) -> v1.Customer:
         """Return a customer."""
