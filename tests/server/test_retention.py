@@ -192,3 +192,30 @@ def test_every_worker_sees_the_same_feed(start_server: StartServer) -> None:
         assert trimmed(client, first + 1) > first
         listed(client)
         assert client.faults() == []
+
+
+def test_what_is_kept_of_old_changes_is_bounded(start_server: StartServer) -> None:
+    """However often customers change, and also where they are deleted later."""
+    with start_server(**SMALL).channel() as channel:
+        client = Client(channel)
+        for number in range(40):
+            client.save(person(id=f"c{number}"))
+        for stage in range(20):
+            for number in range(40):
+                client.update(v1.Customer(id=f"c{number}", stage=f"s{stage}"), "stage")
+        trimmed(client, 100)
+        assert older(client) <= 2 * 40
+        for number in range(30):
+            client.delete(f"c{number}")
+        for stage in range(40):
+            for number in range(30, 40):
+                client.update(v1.Customer(id=f"c{number}", stage=f"t{stage}"), "stage")
+        trimmed(client, 900)
+        assert older(client) <= 2 * 10
+        listed(client)
+
+
+def older(client: Client) -> int:
+    """Return how many dropped changes something is kept of."""
+    (entries,) = [one.entries for one in client.stats().tables if one.name == "older"]
+    return entries
