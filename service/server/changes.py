@@ -7,6 +7,7 @@ stored difference, what the feed knows of it, and the times of the card.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import cast
 
 from namesake import v1
@@ -16,7 +17,10 @@ from service.server import wire
 
 STEP_ENTRIES = 100  # of a history, read at once
 
+_SEQUENCE = v1.Change.DESCRIPTOR.fields_by_name["sequence"].number
+_ID = v1.Change.DESCRIPTOR.fields_by_name["customer_id"].number
 _AFTER = v1.Change.DESCRIPTOR.fields_by_name["after"].number
+_ETAG = v1.Customer.DESCRIPTOR.fields_by_name["etag"].number
 
 
 def encoded(reads: Reads, events: Sequence[Change]) -> list[bytes]:
@@ -57,8 +61,7 @@ def _changed(reads: Reads, event: Change, entry: HistoryEntry | None) -> bytes:
     head = entry.diff + _head(event, entry.reason)
     if event.kind is ChangeKind.DELETED:
         return head
-    times = v1.Customer(etag=etag_of(event.sequence), update_time=wire.timestamp(event.time_us))
-    head += _after(times.SerializeToString())
+    head += _after(wire.embedded(_ETAG, etag_of(event.sequence).encode()) + _updated(event.time_us))
     if event.kind is ChangeKind.UNMERGED:
         head += _restored(reads, event.sequence, entry.diff)
     return head
@@ -72,15 +75,25 @@ def _restored(reads: Reads, sequence: int, diff: bytes) -> bytes:
 
 
 def _head(event: Change, reason: str) -> bytes:
-    head = v1.Change(
-        sequence=event.sequence,
-        time=wire.timestamp(event.time_us),
-        actor=event.actor,
-        customer_id=event.id,
-        kind=cast(v1.ChangeKind.ValueType, int(event.kind)),
+    own = wire.numbered(_SEQUENCE, event.sequence) + wire.embedded(_ID, event.id.encode())
+    return own + _shared(event.kind, event.time_us, event.actor, reason)
+
+
+@lru_cache(maxsize=64)
+def _shared(kind: int, time_us: int, actor: str, reason: str) -> bytes:
+    """Encode what the events of one commit, of an import say, have all the same."""
+    shared = v1.Change(
+        time=wire.timestamp(time_us),
+        actor=actor,
+        kind=cast(v1.ChangeKind.ValueType, kind),
         reason=reason,
     )
-    return head.SerializeToString()
+    return shared.SerializeToString()
+
+
+@lru_cache(maxsize=64)
+def _updated(time_us: int) -> bytes:
+    return v1.Customer(update_time=wire.timestamp(time_us)).SerializeToString()
 
 
 def _after(card: bytes) -> bytes:
@@ -96,7 +109,7 @@ def card_at(reads: Reads, row: int, sequence: int) -> v1.Customer | None:
     if record is None:
         return None
     card = v1.Customer.FromString(record)
-    if wire.written_by(record) <= sequence:
+    if int(card.etag, 16) <= sequence:
         return card
     for entry in _newest_first(reads, row):
         if entry.sequence <= sequence:
