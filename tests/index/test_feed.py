@@ -129,6 +129,21 @@ async def test_a_cut_feed_is_sound_and_goes_on(tmp_path: Path) -> None:
         assert faults(index) == []  # a codec without etags cannot tell
 
 
+async def test_a_folder_of_before_gets_what_it_lacks(tmp_path: Path) -> None:
+    """One of a release that knew neither consumers nor a cut feed; its feed is whole."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person("a"), Person("b")])
+    raw = Raw(tmp_path)
+    for name in (b"older", b"consumers"):
+        raw.txn.drop(raw.env.open_db(name, txn=raw.txn))
+    raw.close()
+    async with opened(tmp_path) as index:
+        with index.snapshot() as snapshot:
+            assert (snapshot.first_sequence, snapshot.writings()) == (1, [(1, 1), (2, 2)])
+        await put(index, PutConsumer("crm", 2), TrimChanges(2, [(1, 1)]))
+        assert faults(index) == []
+
+
 DAMAGES = {
     "older one of an event that is there": (b"older", pack_u64(5), pack_u64(1), "older"),
     "older one of no row": (b"older", pack_u64(1), pack_u64(99), "older"),
