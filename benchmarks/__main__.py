@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks import (
     comparators,
     emails,
+    feed,
     files,
     growth,
     lists,
@@ -30,7 +31,7 @@ from benchmarks.report import Report
 
 NAMES = (
     "rpc", "transfer", "growth", "files", "phones", "emails", "names", "comparators", "lists",
-    "scoring", "matching",
+    "scoring", "matching", "feed",
 )  # fmt: skip
 
 
@@ -68,6 +69,9 @@ def _measure(name: str, growth_plan: growth.Plan, *, quick: bool) -> Report:
             return asyncio.run(rpc.measure(folder, plan, console.print))
         if name == "growth":
             return asyncio.run(growth.measure(folder, growth_plan, console.print))
+        if name == "feed":
+            plan_of_feed = feed.QUICK if quick else feed.FULL
+            return asyncio.run(feed.measure(folder, plan_of_feed, console.print))
         if name == "phones":
             return phones.measure(folder, phones.QUICK if quick else phones.FULL, console.print)
         if name == "emails":
