@@ -14,6 +14,7 @@ from pathlib import Path
 from service.core.model import Held
 from service.index import layout
 from service.index._intake import Intake, id_key
+from service.index.items import Item, ItemPoint, Place, point_of
 from service.index.layout import (
     NORMAL,
     Change,
@@ -44,7 +45,9 @@ from service.index.store import (
     Store,
     TableStats,
 )
+from service.index.timeline import DropItems, PutItems, PutPin, Timeline, Wanted
 from service.index.verify import Fault, Progress, RecordReader, verify
+from service.index.verify_items import verify_items
 from service.index.writer import (
     Decide,
     Decision,
@@ -81,21 +84,27 @@ __all__ = [
     "DistinctPair",
     "DropDistinct",
     "DropGroups",
+    "DropItems",
     "Entries",
     "Fault",
     "Found",
     "HistoryEntry",
     "Index",
     "Intake",
+    "Item",
+    "ItemPoint",
     "Kind",
     "Mutation",
+    "Place",
     "Progress",
     "Put",
     "PutDistinct",
     "PutEntries",
     "PutGroups",
+    "PutItems",
     "PutModel",
     "PutOperation",
+    "PutPin",
     "PutRedirect",
     "PutRequest",
     "PutRows",
@@ -109,12 +118,15 @@ __all__ = [
     "Stats",
     "StoredModel",
     "TableStats",
+    "Timeline",
     "View",
+    "Wanted",
     "id_key",
     "identity_key",
     "identity_text",
     "keys_of",
     "opened",
+    "point_of",
     "sharing_keys",
 ]
 
@@ -200,6 +212,7 @@ class Index:
         """Compare the index with its records, on one snapshot; see `verify`."""
         with self.snapshot() as snapshot:
             yield from verify(snapshot, codec, self._match_key)
+            yield from verify_items(snapshot, self._match_key)
 
     async def close(self) -> None:
         """Finish the writes that wait and close the files; open snapshots end."""

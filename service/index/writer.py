@@ -39,6 +39,7 @@ from service.index._lmdb import APPEND, NO_OVERWRITE, Calls
 from service.index.layout import Buffer, ChangeKind, Entries, RunKind
 from service.index.runs import identity_entry
 from service.index.store import Reads, Store, fault_of
+from service.index.timeline import DropItems, PutItems, PutPin, TimelineWrites
 from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +91,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a customer: record, entries and all history; takes the next sequence.
+    """Remove a customer: record, entries, items and all history; takes the next sequence.
 
     What remains is the deletion itself in the change feed and the history, with who and why, and
     the id, which is never used again.
@@ -252,6 +253,9 @@ Mutation = (
     | PutModel
     | PutGroups
     | DropGroups
+    | PutItems
+    | DropItems
+    | PutPin
 )
 
 
@@ -566,6 +570,7 @@ class _GroupTransaction:
         self._shape = store.shape
         self._view = View(txn, store)
         self._calls = Calls(txn)
+        self._timeline = TimelineWrites(txn, self._calls, tables)
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
         self._history: list[tuple[bytes, bytes]] = []
         self._blocks: list[tuple[bytes, bytes]] = []
@@ -600,10 +605,19 @@ class _GroupTransaction:
                     for row in (mutation.row, mutation.other):
                         if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
                             raise InvalidArgument("There is no such customer to tell apart")
+                case PutItems():
+                    self._check_live(item.row for item in mutation.items)
+                case PutPin():
+                    self._check_live([mutation.row])
                 case PutRedirect():
                     if self._view.row_of(mutation.id) is None:
                         raise InvalidArgument("The redirected id was never used")
         self._claim(created)
+
+    def _check_live(self, rows: Iterable[int]) -> None:
+        for row in set(rows):
+            if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
+                raise InvalidArgument("There is no such customer to link anything to")
 
     def _claim(self, created: list[bytes]) -> None:
         """Put the ids of new customers, or none of them: checks and puts in one step."""
@@ -646,6 +660,12 @@ class _GroupTransaction:
                 self._model(mutation)
             case PutGroups() | DropGroups():
                 self._groups(mutation)
+            case PutItems():
+                self._timeline.put(mutation)
+            case DropItems():
+                self._timeline.drop(mutation.numbers)
+            case PutPin():
+                self._timeline.put_pin(mutation)
 
     def _put(self, put: Put) -> None:
         view = self._view
@@ -780,6 +800,7 @@ class _GroupTransaction:
         self._compare_by(delete.row, b"", new=False)
         for pair in self._view.distinct_of(delete.row):
             self._distinct(DropDistinct(pair.row, pair.other))
+        self._timeline.drop_row(delete.row)
         with self._txn.cursor(self._tables.history) as cursor:
             cursor.set_range(stored_row)
             while cursor.key().startswith(stored_row):
