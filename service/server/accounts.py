@@ -32,6 +32,7 @@ from service.identity.operations import Operations
 from service.identity.registry import Registry
 from service.identity.scans import Scans
 from service.identity.settle import Settler
+from service.identity.timeline import Timeline
 from service.identity.training import Trainings
 from service.index import Index
 from service.server.wire import Records
@@ -75,6 +76,7 @@ class Account:
     trainings: Trainings
     imports: Jobs
     bulk: Bulk
+    timeline: Timeline
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -176,6 +178,7 @@ class Accounts:
             Trainings(index, operations, self._settings),
             Jobs(index, self._settings),
             Bulk(index, operations, registry, codec, self._settings),
+            Timeline(index, self._validator),
         )
 
     async def recover(self) -> None:
