@@ -20,6 +20,7 @@ from service.cli import (
     matching,
     operating,
     scanning,
+    timeline,
 )
 
 app = typer.Typer(
@@ -80,6 +81,14 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
         "list": mappings.list_mappings,
         "show": mappings.show_mapping,
         "delete": mappings.delete_mapping,
+    },
+    ("timeline", "What is linked to customers: notes, calls, tasks, orders, events …"): {
+        "add": timeline.add,
+        "list": timeline.list_items,
+        "show": timeline.show_item,
+        "pin": timeline.pin,
+        "count": timeline.count,
+        "delete": timeline.delete,
     },
     ("operations", "Long work: scans, trainings, changes to many customers."): {
         "list": following.list_operations,
