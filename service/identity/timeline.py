@@ -47,7 +47,7 @@ class NewItem:
     id: str  # "": it gets one
     customer_id: str
     kind: ItemKind
-    time_us: int
+    time_us: int | None = None  # None: when it is added
     closed: bool = False
     points: tuple[Point, ...] = ()
     body: bytes = b""
@@ -142,7 +142,8 @@ def _decide_add(prepared: Iterable[_Prepared], view: View) -> Decision[list[Adde
         if isinstance(owner, NamesakeError):
             added.append(owner)
             continue
-        put[id] = Item(id, owner.row, owner.id, new.kind, new.time_us, new.closed, points, new.body)
+        time_us = view.now_us if new.time_us is None else new.time_us
+        put[id] = Item(id, owner.row, owner.id, new.kind, time_us, new.closed, points, new.body)
         added.append(id)
     return Decision(added, [PutItems(list(put.values()))] if put else [])
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -23,7 +24,7 @@ from service.index.items import LANE_BYTES, Item, Place
 if TYPE_CHECKING:
     from service.index.store import Tables
 
-DROP_STEP = 10_000  # items of a row that are read before they are deleted: some megabytes
+DROP_STEP = 10_000  # items that are read before they are deleted: some megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +271,14 @@ class TimelineWrites(Timeline):
     def drop(self, numbers: Iterable[int]) -> None:
         """Delete items wherever they stand."""
         counts: Counter[tuple[int, int]] = Counter()
+        there: list[int] = []
         for number in sorted({*numbers}):
             item = self.item(number)
             if item is not None:
                 self._calls.delete(self._tables.timeline, items.entry_of(number, item))
-                self._forget(number, item)
                 counts[item.row, item.lane] -= 1
+                there.append(number)
+        self._forget(there)
         self._count(counts)
 
     def drop_row(self, row: int) -> None:
@@ -283,26 +286,30 @@ class TimelineWrites(Timeline):
         self._calls.delete(self._tables.pins, layout.pack_u64(row))
         for lane in self.lanes(row):
             self._calls.delete(self._tables.item_counts, items.pack_lane(row, lane))
-        while numbers := self._take_places(row):
-            for number in numbers:
-                self._forget(number, self._known(number))
+        numbers = self._take_places(row)
+        for start in range(0, len(numbers), DROP_STEP):
+            self._forget(numbers[start : start + DROP_STEP])
 
     def _take_places(self, row: int) -> array[int]:
-        """Delete the first places of a row; return the numbers of their items, ascending."""
+        """Delete the places of a row; return the numbers of their items, ascending."""
         numbers, first = array("Q"), layout.pack_u64(row)
         with self._txn.cursor(self._tables.timeline) as cursor:
             cursor.set_range(first)
-            while len(numbers) < DROP_STEP and cursor.key().startswith(first):
+            while cursor.key().startswith(first):
                 numbers.append(items.unpack_entry(cursor.key())[2].number)
                 cursor.delete()  # and stand on the next, or on nothing: b""
         return array("Q", sorted(numbers))
 
-    def _forget(self, number: int, item: Item) -> None:
-        """Delete all of an item but its place."""
+    def _forget(self, numbers: Iterable[int]) -> None:
+        """Delete all of items but their places, each sub-database in its order."""
         calls, tables = self._calls, self._tables
-        calls.delete(tables.items, layout.pack_u64(number))
-        calls.delete(tables.item_ids, item.id.encode())
-        for key, packed in items.points_of(number, item):
+        dropped = [(number, self._known(number)) for number in numbers]
+        for number, _ in dropped:
+            calls.delete(tables.items, layout.pack_u64(number))
+        for id in sorted(item.id.encode() for _, item in dropped):
+            calls.delete(tables.item_ids, id)
+        points = (items.points_of(number, item) for number, item in dropped if item.points)
+        for key, packed in sorted(chain.from_iterable(points)):
             calls.delete(tables.item_points, key, packed)
 
     def put_pin(self, put: PutPin) -> None:

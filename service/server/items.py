@@ -46,7 +46,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, 4.2
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}( ?;.*)?")  # parameters as in Content-Type
 
 
-def new_item(item: v1.Item, now_us: int, settings: Settings) -> NewItem:
+def new_item(item: v1.Item, settings: Settings) -> NewItem:
     """Check a caller's item and take out what the use cases need. Consumes the message.
 
     Raises `InvalidArgument` with the path, within the item, of the first field that breaks a rule.
@@ -59,7 +59,7 @@ def new_item(item: v1.Item, now_us: int, settings: Settings) -> NewItem:
     points = tuple(
         Point(channel, getattr(item, name)) for name, channel in _POINTS if getattr(item, name)
     )
-    time_us = microseconds(item.time) if item.HasField("time") else now_us
+    time_us = microseconds(item.time) if item.HasField("time") else None
     if kind is ItemKind.TASK:
         item.status = item.status or v1.TASK_STATUS_OPEN
     id, customer_id = item.id, item.customer_id

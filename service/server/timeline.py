@@ -9,7 +9,7 @@ from namesake import v1
 from service.core.model import ItemKind
 from service.errors import InvalidArgument, NamesakeError, NotFound
 from service.identity.timeline import NewItem, shown_by
-from service.index import Place, wall_clock_us
+from service.index import Place
 from service.server.edge import Context, caller
 from service.server.items import list_mark, new_item, shown_item, wanted_items
 from service.server.pace import Pace
@@ -34,11 +34,11 @@ class TimelineService(v1.TimelineServiceServicer):
         self._check_batch(len(request.items), "items")
         check_region(request.default_region, "default_region")
         account = caller().account
-        now_us, pace = wall_clock_us(), Pace()
         read: list[NewItem | NamesakeError] = []
+        pace = Pace()
         for item in request.items:
             try:
-                read.append(new_item(item, now_us, self._settings))
+                read.append(new_item(item, self._settings))
             except InvalidArgument as error:
                 read.append(error)
             await pace.step()
