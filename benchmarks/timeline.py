@@ -39,7 +39,7 @@ PAGE = 50
 TIMEOUT_S = 3_600.0
 LARGE = "large"
 
-_SCATTER = 618_033  # coprime to powers of ten: n ↦ n·c mod 10ⁿ meets every number once
+_SCATTER = 618_029  # a prime: n ↦ n·c mod N meets every number once, but for its multiples
 _MIX = 2_654_435_761
 
 Tell = Callable[[str], object]
@@ -47,7 +47,7 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """So many items: number N is always the same, and no two have one time."""
+    """So many items: each number is always the same, and no two have one time."""
 
     items: int
 

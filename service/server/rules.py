@@ -290,7 +290,8 @@ def _words(words: Sequence[str], field: str) -> None:
         raise InvalidArgument("an entry is empty", field=field)
 
 
-def _enum(kind: Any) -> Callable[[int, str], None]:
+def enum_check(kind: Any) -> Callable[[int, str], None]:
+    """Return a check that refuses what is no value of an enum."""
     numbers = frozenset(kind.values())
 
     def check(value: int, field: str) -> None:
@@ -302,9 +303,9 @@ def _enum(kind: Any) -> Callable[[int, str], None]:
 
 _CUSTOMER_CHECKS: dict[str, Callable[..., None]] = {
     "id": check_id,
-    "kind": _enum(v1.CustomerKind),
-    "state": _enum(v1.CustomerState),
-    "gender": _enum(v1.Gender),
+    "kind": enum_check(v1.CustomerKind),
+    "state": enum_check(v1.CustomerState),
+    "gender": enum_check(v1.Gender),
     "birth_date": _date,
     "emails": _points,
     "phones": _points,
