@@ -21,6 +21,7 @@ from service.cli import (
     matching,
     operating,
     scanning,
+    timeline,
 )
 
 app = typer.Typer(
@@ -84,6 +85,14 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
     ("changes", _help(changes.changes)): {
         "consumers": changes.list_consumers,
         "forget": changes.forget_consumer,
+    },
+    ("timeline", "What is linked to customers: notes, calls, tasks, orders, events …"): {
+        "add": timeline.add,
+        "list": timeline.list_items,
+        "show": timeline.show_item,
+        "pin": timeline.pin,
+        "count": timeline.count,
+        "delete": timeline.delete,
     },
     ("operations", "Long work: scans, trainings, changes to many customers."): {
         "list": following.list_operations,

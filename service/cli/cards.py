@@ -323,7 +323,8 @@ def duplicates(
 ) -> None:
     """List who else has the e-mails, phones and identities of a customer, or those given.
 
-    Behind them come those who look like the customer, with what speaks for it and against it.
+    Behind them come those who look like the customer, with what speaks for it and against it, and
+    orders of others with the same e-mail or phone.
 
     Examples:
       namesake duplicates c-1
@@ -345,9 +346,12 @@ def duplicates(
             show.json_line(group)
         for other in response.similar.customers:
             show.json_line({"similar": MessageToDict(other)})
+        for orders in response.orders:
+            show.json_line({"orders": MessageToDict(orders)})
     else:
         show.duplicates(response.groups)
         show.similar(response.similar)
+        show.orders(response.orders)
 
 
 @remote

@@ -56,6 +56,12 @@ TABLES: dict[str, bool] = {
     "models": False,
     "consumers": False,
     "older": False,
+    "items": False,
+    "item_ids": False,
+    "timeline": False,
+    "item_counts": False,
+    "item_points": True,
+    "pins": False,
 }
 MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hold them open
 

@@ -35,6 +35,7 @@ from service.identity.registry import Registry
 from service.identity.retention import Trimmer
 from service.identity.scans import Scans
 from service.identity.settle import Settler
+from service.identity.timeline import Timeline
 from service.identity.training import Trainings
 from service.index import Index
 from service.server.relay import Relay, relay_of
@@ -84,6 +85,7 @@ class Account:
     consumers: Consumers
     trimmer: Trimmer
     relay: Relay | None
+    timeline: Timeline
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -192,6 +194,7 @@ class Accounts:
             Consumers(index, self._settings),
             Trimmer(index, codec, self._settings),
             relay_of(config.name, index, self._settings),
+            Timeline(index, self._validator),
         )
 
     async def recover(self) -> None:
