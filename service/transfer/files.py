@@ -245,9 +245,20 @@ class CsvReader:
 def _fed(starts: list[str], given: Iterator[str]) -> Iterator[str]:
     """Yield the lines of rows: the first of each from `starts`, the others from `given`.
 
-    No closure of `rows_of`: with the reader that would be a cycle, and these are many.
+    A row is as long as a line may be: quotation marks could make one of a whole file. No closure of
+    `rows_of`: with the reader that would be a cycle, and these are many.
     """
-    while (line := starts.pop() if starts else next(given, None)) is not None:
+    chars = 0
+    while True:
+        if starts:
+            line, chars = starts.pop(), 0
+        elif (more := next(given, None)) is None:
+            return
+        else:
+            line = more
+        chars += len(line)
+        if chars > LINE_LIMIT_CHARS:
+            raise csv.Error(f"the row is longer than {LINE_LIMIT_CHARS}")
         yield line
 
 

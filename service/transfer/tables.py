@@ -3,8 +3,8 @@
 What `files` reads row by row is here read by Arrow, many rows at once, wherever Arrow reads the
 same: rows of another length than the header and rows of empty cells are left to `files`, with the
 block that has them. Memory is bounded by a block of `BLOCK_ROWS` rows or
-`BLOCK_CHARS` characters, or fewer as `open_table` is told, for Parquet by a page of each column
-beside it, for XLSX as `sheets` says.
+`BLOCK_CHARS` characters, or fewer as `open_table` is told, for XLSX as `sheets` says. For Parquet
+it is by the rows alone, whatever their cells have, and by a page of each column beside them.
 
 Cells are texts whatever their type in the file was: an absent one is "", a number has all its
 digits and no exponent, a date is YYYY-MM-DD, a list is written as `words.parts` reads it.

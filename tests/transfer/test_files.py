@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -136,6 +137,26 @@ def test_blocks_are_whole_rows(text: str, lines: int, chars: int) -> None:
 def test_a_fault_names_the_line_where_its_row_begins(text: str, line: int) -> None:
     with pytest.raises(InvalidArgument, match=f"Line {line + 7}:"):
         list(rows_of(_lines(text), ",", 7))
+
+
+def test_a_row_of_many_lines_is_as_long_as_a_line_may_be() -> None:
+    """Its cells may all be closed and short: the file would be one row, held as a whole."""
+    taken = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal taken
+        yield from ("a,b\n", "1,2\n", '"x\n')
+        while taken < 2 * LINE_LIMIT_CHARS:
+            taken += len('","x\n')
+            yield '","x\n'
+
+    for read in (list, lambda reader: list(reader.blocks())):
+        taken = 0
+        with pytest.raises(InvalidArgument, match="Line 3: the row is longer"):
+            read(CsvReader(lines()))
+        assert taken < 1.1 * LINE_LIMIT_CHARS
+    rows = ['1,"x\n', 'y"\n'] * (LINE_LIMIT_CHARS // 4)  # each of them short
+    assert sum(1 for _ in CsvReader(iter(["a,b\n", *rows]))) == len(rows) // 2
 
 
 def test_a_source_is_closed_while_somebody_waits_for_it(tmp_path: Path) -> None:
