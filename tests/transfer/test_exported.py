@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from demo.people import people, to_customer
 from namesake import v1
-from service.cli.convert import customer_field, to_row
 from service.core._tabulate import tabulate
 from service.transfer import columns
 from service.transfer.exported import (
@@ -26,6 +25,7 @@ from service.transfer.exported import (
 )
 from service.transfer.rows import Row
 from tests.core.stored import mutated, records
+from tests.rows_of_customers import customer_field, to_row
 
 many = settings(max_examples=60, deadline=None)
 TYPE_WORDS = {pa.int64(): ":integer", pa.float64(): ":number", pa.bool_(): ":flag"}
