@@ -1,11 +1,18 @@
-"""Customers as rows of a table, one after the other: what exported columns are held against."""
+"""Customers as rows of a table, one after the other: what exported columns are held against.
+
+`cells` writes a row so that an import reads the same row back.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from namesake import v1
 from service.core.model import Identity
+from service.transfer import columns
+from service.transfer.columns import REACHES
 from service.transfer.rows import Custom, PartialDate, Reach, Row
 
 _SAME = (
@@ -90,3 +97,69 @@ def _python(value: v1.CustomValue) -> str | int | float | bool | PartialDate | N
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else tuple(value)
+
+
+def present(row: Row) -> set[str]:
+    """Return the fields of a row beyond those that every exported table has."""
+    found = {reach_field("email", reach) for reach in row.emails}
+    found |= {reach_field("phone", reach) for reach in row.phones}
+    found |= _identities(row).keys()
+    found |= {custom_field(custom) for custom in row.custom}
+    return found.difference(columns.table(()))
+
+
+def cells(row: Row, names: Iterable[str]) -> tuple[str, ...]:
+    """Write a row so that `Columns.row` reads the same row back."""
+    return tuple(_cell(row, field) for field in names)
+
+
+def _cell(row: Row, field: str) -> str:
+    if field in REACHES:
+        channel, _ = REACHES[field]
+        reaches = row.emails if channel == "email" else row.phones
+        return columns.joined(field, (r.value for r in reaches if reach_field(channel, r) == field))
+    if field.startswith("identity:"):
+        return _identities(row).get(field, "")
+    if field.startswith("custom:"):
+        return next((_text(c.value) for c in row.custom if custom_field(c) == field), "")
+    value = getattr(row, field)
+    return columns.joined(field, value) if isinstance(value, tuple) else _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def reach_field(channel: str, reach: Reach) -> str:
+    """Return the column of an e-mail or phone."""
+    return f"{reach.kind}_{channel}" if reach.kind else channel
+
+
+def _identities(row: Row) -> dict[str, str]:
+    """Return the identities by column. One cell cannot hold two: values are taken byte by byte."""
+    values: dict[str, str] = {}
+    held: Counter[str] = Counter()
+    for identity in row.identities:
+        held[identity.type] += 1
+        count = held[identity.type]
+        place = f":{count:02}" if count > 1 else ""
+        values[f"identity:{identity.type}{place}"] = identity.value
+    return values
+
+
+def custom_field(custom: Custom) -> str:
+    """Return the column of a custom field."""
+    match custom.value:
+        case bool():
+            kind = ":flag"
+        case int():
+            kind = ":integer"
+        case float():
+            kind = ":number"
+        case PartialDate():
+            kind = ":date"
+        case _:
+            kind = ""
+    return f"custom:{custom.name}{kind}"
