@@ -13,12 +13,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from operator import length_hint
 from pathlib import Path
 from secrets import token_hex
+from stat import S_ISREG
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
@@ -375,8 +376,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def private(path: str) -> BinaryIO:
-    """Open a file that holds customers for writing: a new one is readable by the owner alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    """Open a file that holds customers for writing: readable by the owner alone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    if S_ISREG(os.fstat(descriptor).st_mode):
+        with suppress(PermissionError):  # somebody else's: as open as they made it
+            os.fchmod(descriptor, 0o600)  # one that was there may be open to others
+    return os.fdopen(descriptor, "wb")
 
 
 def rows_text(rows: Iterable[Sequence[str]], delimiter: str) -> str:

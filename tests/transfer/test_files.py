@@ -266,9 +266,14 @@ def test_a_private_file_is_for_its_owner_and_written_anew(tmp_path: Path) -> Non
     path = tmp_path / "failed.csv"
     for text in (b"older", b"new"):
         with private(str(path)) as stream:
+            assert path.stat().st_mode & 0o077 == 0
             stream.write(text)
-    assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o077 == 0
+        assert path.read_bytes() == text
+        path.chmod(0o644)
+    mode = Path("/dev/null").stat().st_mode
+    with private("/dev/null") as stream:
+        stream.write(b"gone")
+    assert Path("/dev/null").stat().st_mode == mode
 
 
 def test_a_file_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
