@@ -382,6 +382,7 @@ class _Jsonl(_Lines):
         self._objects = _objects(source.lines(encoding))
         self._ahead = list(islice(self._objects, HEADER_LINES))
         self.header = tuple(dict.fromkeys(key for found in self._ahead for key in found.members))
+        self._known = frozenset(self.header)
         if not self.header:
             fault = next((found.fault for found in self._ahead if found.fault), "")
             raise InvalidArgument(fault or "The file has no objects")
@@ -409,6 +410,10 @@ class _Jsonl(_Lines):
         place = len(cells[0])
         if found.fault:
             self._refuse(found.fault, faults, place)
+        if not found.members.keys() <= self._known:  # whose values would be lost
+            new = next(key for key in found.members if key not in self._known)
+            fault = f"Line {found.line}: {new!r} is a key that none of the first objects has"
+            self._refuse(fault, faults, place)
         for key, texts in zip(keys, cells, strict=True):
             value = found.members.get(key, "")
             try:

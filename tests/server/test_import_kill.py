@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from namesake import v1
-from tests.conftest import Server
+from tests.conftest import Server, StartServer
 from tests.server.client import Client
 
 ROUNDS = int(os.environ.get("NAMESAKE_TEST_KILL_ROUNDS", "2"))
@@ -90,8 +90,14 @@ def rows_of(server: Server) -> int:
         return sum(job.counts.rows for job in Client(channel).jobs())
 
 
-def test_an_import_survives_the_death_of_either_side(server: Server, tmp_path: Path) -> None:
-    """Whoever died begins again; customers, counts and failures are as if nobody had."""
+def test_an_import_survives_the_death_of_either_side(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """Whoever died begins again; customers, counts and failures are as if nobody had.
+
+    Batches are committed in parts, so that some are cut in the middle.
+    """
+    server = start_server(NAMESAKE_IMPORT_PART_ROWS="3")
     dice = random.Random(20_261_130)
     source, failures = tmp_path / "people.csv", tmp_path / "failed.csv"
     expected = write(source)
