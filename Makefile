@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 BUF := .tools/node_modules/.bin/buf
 PROTOS := $(wildcard proto/namesake/v1/*.proto)
 COMPILED := $(shell sed -n 's/^    "\(service.*\.pyx*\)",$$/\1/p' setup.py)
+SHARED := $(wildcard service/*/*.pxd)
 BUILT := build/.built
 SOURCES := service demo benchmarks tests setup.py
 # A file's tests stay together: they share servers. More at a time would disturb those that wait.
@@ -70,7 +71,7 @@ $(READY): pyproject.toml setup.py constraints.txt $(PROTOS)
 	@mkdir -p $(dir $(BUILT))
 	@touch $@ $(BUILT)
 
-$(BUILT): $(COMPILED) setup.py | $(READY)
+$(BUILT): $(COMPILED) $(SHARED) setup.py | $(READY)
 	@# The installation compiles them all, and make asked for their age before it.
 	@test -z "$$(find $^ -newer $@ 2>&1)" || { echo "Compiling the hot modules ..."; \
 		$(BIN)/python setup.py -q build_ext --inplace; }
