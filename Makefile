@@ -37,7 +37,8 @@ nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them; COUNT=100000
 		echo "$$part:"; \
 		$(BIN)/python -m tests.core.$$part $(COUNT:%=--count %) || status=1; \
 	done; \
-	for part in fuzz_emails fuzz_phones fuzz_names fuzz_wire fuzz_columns; do \
+	for part in fuzz_emails fuzz_phones fuzz_names fuzz_wire fuzz_columns \
+		fuzz_select fuzz_tabulate; do \
 		echo "$$part:"; \
 		$(BIN)/python -m tests.fuzz.$$part $(MINUTES:%=--minutes %) || status=1; \
 	done; \

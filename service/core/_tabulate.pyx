@@ -162,8 +162,9 @@ cdef bint _grow(_Buffer* buffer, Py_ssize_t more) noexcept nogil:
 cdef inline bint _append(_Buffer* buffer, const void* at, Py_ssize_t size) noexcept nogil:
     if not _grow(buffer, size):
         return False
-    memcpy(buffer.start + buffer.size, at, size)
-    buffer.size += size
+    if size:  # else neither need be anywhere, and memcpy takes no NULL
+        memcpy(buffer.start + buffer.size, at, size)
+        buffer.size += size
     return True
 
 
