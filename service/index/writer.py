@@ -709,7 +709,7 @@ class _GroupTransaction:
 
     def _check_live(self, rows: Iterable[int]) -> None:
         for row in set(rows):
-            if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
+            if not self._view.live_row(row):
                 raise InvalidArgument("There is no such customer to link anything to")
 
     def _claim(self, created: list[bytes]) -> None:
