@@ -90,7 +90,7 @@ def _open(server: str, token: str, ca: Path | None, as_json: bool) -> Iterator[L
     try:
         yield Link(server, channel, metadata, as_json)
     except KeyboardInterrupt:
-        raise  # to close would wait for ever: see `_end`
+        _end()
     except BaseException:
         channel.close()
         raise
@@ -156,12 +156,10 @@ def reported(server: str = "") -> Iterator[None]:
         if not isinstance(error, BrokenPipeError):  # the reader of our output went away (`| head`)
             complain(": ".join(filter(None, (error.filename, error.strerror or str(error)))))
         raise typer.Exit(REFUSED) from None
-    except KeyboardInterrupt:
-        _end()
 
 
 def _end() -> NoReturn:
-    """End an interrupted command, whose files are taken away by now.
+    """End an interrupted command of a server, whose files are taken away by now.
 
     It may have been interrupted in the midst of gRPC, which then holds a lock for ever: so nothing
     is closed, and no object of it is taken down.
