@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, cast
+from typing import Annotated, Any, Concatenate, NoReturn, ParamSpec, cast
 
 import grpc
 import typer
@@ -23,6 +23,7 @@ from service.settings import Settings
 
 DEADLINE_S = 30.0  # for one answer; a bulk check may wait for many look-ups
 REFUSED, USAGE, ROWS_FAILED = 1, 2, 3
+INTERRUPTED = 130  # 128 and SIGINT, as shells count
 _MESSAGE_LIMIT = Settings.model_fields["message_limit"].default
 
 _P = ParamSpec("_P")
@@ -86,8 +87,14 @@ def _open(server: str, token: str, ca: Path | None, as_json: bool) -> Iterator[L
         channel = grpc.insecure_channel(server, options)
     else:
         channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(_pem(ca)), options)
-    with channel:
+    try:
         yield Link(server, channel, metadata, as_json)
+    except KeyboardInterrupt:
+        _end()
+    except BaseException:
+        channel.close()
+        raise
+    channel.close()
 
 
 def _pem(path: Path) -> bytes:
@@ -149,6 +156,18 @@ def reported(server: str = "") -> Iterator[None]:
         if not isinstance(error, BrokenPipeError):  # the reader of our output went away (`| head`)
             complain(": ".join(filter(None, (error.filename, error.strerror or str(error)))))
         raise typer.Exit(REFUSED) from None
+
+
+def _end() -> NoReturn:
+    """End an interrupted command of a server, whose files are taken away by now.
+
+    It may have been interrupted in the midst of gRPC, which then holds a lock for ever: so nothing
+    is closed, and no object of it is taken down.
+    """
+    with suppress(OSError):  # whoever reads it may be gone, too
+        complain("interrupted")
+        sys.stdout.flush()
+    os._exit(INTERRUPTED)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

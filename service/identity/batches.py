@@ -27,7 +27,7 @@ from service.core.model import (
 )
 from service.core.prepare import Judged
 from service.errors import NamesakeError, NotFound
-from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
+from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find, kept_failures
 from service.index import Decide, Decision, Index, Intake, PutEntries, PutRows, View, id_key
 
 if TYPE_CHECKING:
@@ -106,12 +106,12 @@ class BatchRun:
         self._codec = codec
         self._keys = [key for other in rest.others for key in _keys_of(other, index)]
         self._by_id, self._asked = terms.asked
-        self._durable: list[RowFailure] = []  # of parts before this one
+        self._durable: list[RowFailure] | None = None  # of parts before this one; None: not read
         self._failures: list[RowFailure] = []
         self._begin()
 
     def _begin(self) -> None:
-        if self._failures:  # of a part before this one, or of another try of this one
+        if self._durable is not None:  # these are of the part before, or of another try of this one
             self._durable += self._failures
         self._tally: Counter[Outcome] = Counter()
         self._stale: list[int] = []
@@ -125,7 +125,7 @@ class BatchRun:
     @property
     def failures(self) -> list[RowFailure]:
         """The failures of the batch so far, by row."""
-        return [*self._durable, *self._failures]
+        return [*(self._durable or ()), *self._failures]
 
     def goes_on(self) -> bool:
         """Tell whether another part follows."""
@@ -172,8 +172,15 @@ class BatchRun:
             except NamesakeError as error:
                 self._fault = error
                 raise
-        self._durable = [one for one in self._durable if one.row <= self._job.rows]
+        self._durable = [one for one in self._told(view) if one.row <= self._job.rows]
         return Decision(None)
+
+    def _told(self, view: View) -> list[RowFailure]:
+        """Return the failures of parts that were tried; those of another stream are read."""
+        if self._durable is not None or not self._job.part:
+            return self._durable or []
+        before = self._job.rows - self._job.part
+        return kept_failures(view, self._job.id, before, self._job.part)
 
     def _stored_job(self, view: View) -> Job:
         job = find(view, self._origin.job_id)

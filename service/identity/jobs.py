@@ -231,18 +231,9 @@ class Jobs:
 
         Raises NotFound.
         """
-        found: list[RowFailure] = []
         with self._index.snapshot() as snapshot:
             _existing(snapshot, job_id)
-            key = _failures_key(job_id, after_row)
-            while len(found) < limit:
-                batches = snapshot.operations(_failures_of(job_id), key, READ_STEP_BATCHES)
-                if not batches:
-                    break
-                for _, stored in batches:
-                    found += (one for one in _decode_failures(stored) if one.row > after_row)
-                key = batches[-1][0]
-        return found[:limit]
+            return kept_failures(snapshot, job_id, after_row, limit)
 
     def state_of(self, job: Job) -> State:
         """Tell where a job stands; RUNNING while a stream is under way in whichever worker."""
@@ -382,6 +373,20 @@ def find(reads: Reads, job_id: str) -> Job | None:
     """Return a job, None if there is none of this id."""
     stored = reads.operation(_JOBS + job_id)
     return None if stored is None else decode(job_id, stored)
+
+
+def kept_failures(reads: Reads, job_id: str, after_row: int, limit: int) -> list[RowFailure]:
+    """Return up to `limit` of a job's failures that are kept, by row, those above `after_row`."""
+    found: list[RowFailure] = []
+    key = _failures_key(job_id, after_row)
+    while len(found) < limit:
+        batches = reads.operations(_failures_of(job_id), key, READ_STEP_BATCHES)
+        if not batches:
+            break
+        for _, stored in batches:
+            found += (one for one in _decode_failures(stored) if one.row > after_row)
+        key = batches[-1][0]
+    return found[:limit]
 
 
 def _existing(reads: Reads, job_id: str) -> Job:
