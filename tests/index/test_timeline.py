@@ -225,6 +225,7 @@ class AgainstLists(RuleBasedStateMachine):
             while part := list(islice(timeline.listed(rows, wanted, after), page)):
                 found += [Linked(place.number, item) for place, item in part]
                 after = part[-1][0]
+                assert len(found) <= len(self.items)  # else there would be no end
         assert found == self.of(rows, wanted)
 
     @rule(rows=TREES)
@@ -323,6 +324,33 @@ async def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
             replace(note("a"), **fault)
     with pytest.raises(InvalidArgument):
         PutItems([note("a"), note("a", time_us=1)])
+
+
+async def test_a_pin_is_that_of_the_first_row_that_said_something(tmp_path: Path) -> None:
+    """Of a merged tree; it counts while its item is a note of that tree."""
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person(id) for id in CUSTOMERS])
+        await write(index, PutItems([note("a", 1), note("b", 2), note("c", 3)]), PutPin(2, 2))
+
+        def pinned(*rows: int) -> str | None:
+            with index.snapshot() as snapshot:
+                found = snapshot.timeline.pinned(rows, NOTE)
+            return None if found is None else found[1].id
+
+        assert [pinned(1), pinned(2), pinned(1, 2), pinned(2, 1)] == [None, "b", "b", "b"]
+        await write(index, PutPin(1, 1))
+        assert [pinned(1, 2), pinned(2, 1), pinned(3, 2, 1)] == ["a", "b", "b"]
+        await write(index, PutPin(1, 0))
+        assert [pinned(1, 2), pinned(2, 1)] == [None, "b"]
+        await write(index, PutPin(1, 2))  # of its member, which is then given back
+        assert [pinned(1, 2), pinned(1), pinned(2)] == ["b", None, "b"]
+        await write(index, PutItems([note("b", 3)]))
+        assert [pinned(2), pinned(2, 3), pinned(1, 3)] == [None, "b", "b"]
+        await write(index, PutItems([note("b", 3, kind=TASK)]))
+        assert pinned(2, 3) is None
+        await write(index, DropItems([2]), PutItems([note("d", 2)]))
+        assert [pinned(2), pinned(2, 3)] == [None, None]
+        assert faults(index) == []
 
 
 async def test_more_items_than_are_deleted_at_once(tmp_path: Path) -> None:
