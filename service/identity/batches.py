@@ -26,6 +26,7 @@ from service.core.model import (
 )
 from service.core.prepare import Judged
 from service.errors import NamesakeError, NotFound
+from service.identity import due
 from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find
 from service.index import Decide, Decision, Index, Intake, PutEntries, PutRows, View, id_key
 
@@ -110,6 +111,7 @@ class BatchRun:
         self.failures: list[RowFailure] = []
         self.is_open = False
         self._job = Job(self._origin.job_id, batch=self._origin.number - 1)
+        self._first_row = 0
 
     def __len__(self) -> int:
         """Return how many items this is for the bounds of the writer."""
@@ -139,6 +141,7 @@ class BatchRun:
 
     def decide_open(self, view: View) -> Decision[None]:
         """Read how far the job is; a batch that is durable already is not run again."""
+        self._first_row = view.next_row
         if self._terms.dry_run:
             self.is_open = True
             return Decision(None)
@@ -211,7 +214,9 @@ class BatchRun:
             view.now_us,
         )
         job, puts = batch_puts(self._job, job, self.failures, self._origin.failures_kept)
-        return Decision(job, (PutEntries(self._intake), *puts))
+        # Nobody else creates rows within this transaction.
+        created = due.created(view, job.id, self._first_row)
+        return Decision(job, (PutEntries(self._intake), *puts, *created))
 
 
 def findings_of(judged: Judged, checked: Sequence[Checked]) -> Found:

@@ -30,6 +30,7 @@ from namesake.v1 import (
     admin_service_pb2,
     customer_service_pb2,
     duplicate_service_pb2,
+    merge_service_pb2,
     transfer_service_pb2,
     validation_service_pb2,
 )
@@ -55,6 +56,7 @@ _FILES = (
     admin_service_pb2,
     customer_service_pb2,
     duplicate_service_pb2,
+    merge_service_pb2,
     transfer_service_pb2,
     validation_service_pb2,
 )
