@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks import (
     comparators,
     emails,
+    feed,
     files,
     growth,
     lists,
@@ -23,6 +24,7 @@ from benchmarks import (
     report,
     rpc,
     scoring,
+    timeline,
     transfer,
 )
 from benchmarks.processes import Others
@@ -30,7 +32,7 @@ from benchmarks.report import Report
 
 NAMES = (
     "rpc", "transfer", "growth", "files", "phones", "emails", "names", "comparators", "lists",
-    "scoring", "matching",
+    "scoring", "matching", "feed", "timeline",
 )  # fmt: skip
 
 
@@ -40,12 +42,16 @@ def main() -> None:
     parser.add_argument("--only", choices=NAMES, help="one of the parts")
     parser.add_argument("--quick", action="store_true", help="a few minutes, and rougher")
     parser.add_argument("--growth-rows", type=int, help="rows of the growth: by default a million")
+    parser.add_argument("--timeline-items", type=int, help="items, by default 200,000")
     parser.add_argument("--plot", type=Path, help="draw the growth into this file (PNG)")
     options = parser.parse_args()
     started, others = perf_counter(), Others()
     plan = _growth_plan(options.quick, options.growth_rows, options.plot)
+    items = options.timeline_items or (timeline.QUICK if options.quick else timeline.FULL)
     reports = [
-        _measure(name, plan, quick=options.quick) for name in NAMES if options.only in (None, name)
+        _measure(name, plan, items, quick=options.quick)
+        for name in NAMES
+        if options.only in (None, name)
     ]
     report.show(reports, others.share())
     if not options.quick and not options.only:
@@ -59,7 +65,7 @@ def _growth_plan(quick: bool, rows: int | None, plot: Path | None) -> growth.Pla
     return growth.Plan(rows or plan.rows, plot)
 
 
-def _measure(name: str, growth_plan: growth.Plan, *, quick: bool) -> Report:
+def _measure(name: str, growth_plan: growth.Plan, items: int, *, quick: bool) -> Report:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="namesake-bench-") as temporary:
         folder = Path(temporary)
@@ -68,6 +74,11 @@ def _measure(name: str, growth_plan: growth.Plan, *, quick: bool) -> Report:
             return asyncio.run(rpc.measure(folder, plan, console.print))
         if name == "growth":
             return asyncio.run(growth.measure(folder, growth_plan, console.print))
+        if name == "feed":
+            plan_of_feed = feed.QUICK if quick else feed.FULL
+            return asyncio.run(feed.measure(folder, plan_of_feed, console.print))
+        if name == "timeline":
+            return timeline.measure(folder, items, console.print)
         if name == "phones":
             return phones.measure(folder, phones.QUICK if quick else phones.FULL, console.print)
         if name == "emails":

@@ -306,7 +306,7 @@ def _keep(address: str, process: subprocess.Popen[bytes]) -> None:
         "namesake duplicates C-0000002",
         "namesake history C-0000002",
         "namesake groups",
-        "namesake watch",
+        "namesake changes",
         "namesake export customers.csv",
     ):
         console.print(Text(f"  {line}"))

@@ -208,6 +208,11 @@ class Settings(BaseSettings):
         100, ge=1, description="Contact points (or identities) of a customer, contacts included"
     )
     list_limit: int = Field(200, ge=1, description="Entries in any other list of a customer")
+    item_limit: int = Field(64 << 10, ge=1 << 10, description="Largest encoded item of a timeline")
+    item_values: int = Field(100, ge=1, description="Attributes of an item")
+    item_batch: int = Field(
+        1_000, ge=1, description="Items added or deleted by one call: they are one durable commit"
+    )
     text_limit_chars: int = Field(10_000, ge=1, description="Characters of any text field")
     batch_limit_rows: int = Field(5_000, ge=1, description="Rows of a batch, unary or streamed")
     page_default_rows: int = Field(50, ge=1, description="Rows of a page nobody sized")

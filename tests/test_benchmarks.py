@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import lmdb
 
-from benchmarks import cards, postgres, raw, streams
+from benchmarks import cards, postgres, raw, streams, timeline
 from benchmarks.sizes import ACCOUNT
 from namesake import v1
 from service.core.model import Channel
@@ -103,6 +103,16 @@ def test_a_script_copies_what_a_table_has(tmp_path: Path) -> None:
     assert len(ends) == lines.count(lines[0]) == -(-ROWS // postgres.BATCH_ROWS)
     rows = [line for line in lines if line not in ("\\.", lines[0])]
     assert rows == table.read_text().splitlines()
+
+
+def test_no_item_of_a_timeline_is_lost(tmp_path: Path) -> None:
+    world = timeline.World(ROWS)
+    assert len({world.seconds(number) for number in range(ROWS)}) == ROWS
+    assert {world.kind(number) for number in range(0, ROWS, timeline.OF_LARGE)} == {
+        kind for kind in v1.ItemKind.values() if kind
+    }
+    (table,) = timeline.measure(tmp_path, ROWS, lambda _: None).tables  # which raises if one is
+    assert len(table.rows) == 8
 
 
 def waiting(values: set[raw.Entry]) -> set[raw.Entry]:

@@ -196,6 +196,7 @@ SAME: list[tuple[type[IntEnum], Any, str]] = [
     (registry.OnConflict, v1.OnConflict, "ON_CONFLICT_"),
     (jobs.State, v1.ImportState, "IMPORT_STATE_"),
     (ChangeKind, v1.ChangeKind, "CHANGE_KIND_"),
+    (model.ItemKind, v1.ItemKind, "ITEM_KIND_"),
 ]
 
 

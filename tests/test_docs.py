@@ -9,6 +9,7 @@ from namesake.v1 import (
     admin_service_pb2,
     customer_service_pb2,
     duplicate_service_pb2,
+    timeline_service_pb2,
     transfer_service_pb2,
     validation_service_pb2,
 )
@@ -31,6 +32,7 @@ def test_every_rpc_has_its_section() -> None:
         admin_service_pb2,
         customer_service_pb2,
         duplicate_service_pb2,
+        timeline_service_pb2,
         transfer_service_pb2,
         validation_service_pb2,
     )

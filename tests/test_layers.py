@@ -41,7 +41,9 @@ MODULES_MAY: dict[str, set[str]] = {
     "service.server.feed": {"index"},
     "service.server.matches": {"index"},
     "service.server.merged": {"index"},
+    "service.server.items": {"index"},
     "service.server.relay": {"index"},
+    "service.server.timeline": {"index"},
 }
 # The commands that do not talk to a server build what they need, when they are called.
 FUNCTIONS_MAY: dict[tuple[str, str], set[str]] = {

@@ -11,6 +11,7 @@ from service.cli import (
     bulk,
     bulk_change,
     cards,
+    changes,
     checking,
     dedupe,
     exporting,
@@ -20,6 +21,7 @@ from service.cli import (
     matching,
     operating,
     scanning,
+    timeline,
 )
 
 app = typer.Typer(
@@ -53,7 +55,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "explain": matching.explain,
     "distinct": matching.distinct,
     "history": cards.history,
-    "watch": cards.watch,
     "delete": cards.delete,
     "stats": operating.stats,
     "backup": operating.backup,
@@ -81,6 +82,18 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
         "show": mappings.show_mapping,
         "delete": mappings.delete_mapping,
     },
+    ("changes", _help(changes.changes)): {
+        "consumers": changes.list_consumers,
+        "forget": changes.forget_consumer,
+    },
+    ("timeline", "What is linked to customers: notes, calls, tasks, orders, events …"): {
+        "add": timeline.add,
+        "list": timeline.list_items,
+        "show": timeline.show_item,
+        "pin": timeline.pin,
+        "count": timeline.count,
+        "delete": timeline.delete,
+    },
     ("operations", "Long work: scans, trainings, changes to many customers."): {
         "list": following.list_operations,
         "show": following.show_operation,
@@ -92,6 +105,10 @@ _FAMILIES: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
 }
 
 
+#: Family → what it does without a command of its own.
+_ALONE: dict[str, Callable[..., None]] = {"changes": changes.changes}
+
+
 def _add(group: typer.Typer, commands: dict[str, Callable[..., None]]) -> None:
     for name, command in commands.items():
         group.command(name, help=_help(command))(command)
@@ -99,6 +116,12 @@ def _add(group: typer.Typer, commands: dict[str, Callable[..., None]]) -> None:
 
 _add(app, _COMMANDS)
 for (family, about), commands in _FAMILIES.items():
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    alone = _ALONE.get(family)
+    group = typer.Typer(
+        no_args_is_help=alone is None,
+        invoke_without_command=alone is not None,
+        callback=alone,
+        rich_markup_mode=None,
+    )
     _add(group, commands)
     app.add_typer(group, name=family, help=about)

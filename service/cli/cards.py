@@ -1,4 +1,4 @@
-"""Commands for single customers: save, get, resolve, duplicates, history, watch, delete."""
+"""Commands for single customers: save, get, resolve, duplicates, history, delete."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
 from namesake import v1
 from service.cli import show
+from service.cli.changes import show_change
 from service.cli.convert import to_customer
 from service.cli.link import REFUSED, Link, remote
-from service.cli.retry import Retry
 from service.core.model import Identity
 from service.core.regions import region_fault
 from service.errors import InvalidArgument
@@ -324,7 +323,8 @@ def duplicates(
 ) -> None:
     """List who else has the e-mails, phones and identities of a customer, or those given.
 
-    Behind them come those who look like the customer, with what speaks for it and against it.
+    Behind them come those who look like the customer, with what speaks for it and against it, and
+    orders of others with the same e-mail or phone.
 
     Examples:
       namesake duplicates c-1
@@ -346,9 +346,12 @@ def duplicates(
             show.json_line(group)
         for other in response.similar.customers:
             show.json_line({"similar": MessageToDict(other)})
+        for orders in response.orders:
+            show.json_line({"orders": MessageToDict(orders)})
     else:
         show.duplicates(response.groups)
         show.similar(response.similar)
+        show.orders(response.orders)
 
 
 @remote
@@ -368,85 +371,11 @@ def history(
         request.page_size = min(limit, 1_000)
         response = link.call(stub.ListHistory, request)
         for change in response.changes:
-            _show_change(link, change)
+            show_change(link, change)
         limit -= len(response.changes)
         request.page_token = response.next_page_token
         if not request.page_token:
             break
-
-
-@remote
-def watch(
-    link: Link,
-    after: Annotated[
-        int, typer.Option(min=0, max=(1 << 64) - 1, help="The last sequence already seen.")
-    ] = 0,
-    until_now: Annotated[
-        bool, typer.Option("--until-now/--follow", help="End with what is there, or wait for more.")
-    ] = False,
-    with_customer: Annotated[
-        bool, typer.Option("--with-customer", help="With each change the customer as it is now.")
-    ] = False,
-) -> None:
-    """Follow every change in commit order, without gaps; survives a restart of the server.
-
-    Examples:
-      namesake watch
-      namesake watch --after 1200 --until-now --json
-    """
-    stub = v1.CustomerServiceStub(link.channel)
-    retry = Retry()
-    while True:
-        request = v1.WatchChangesRequest(
-            after_sequence=after, until_now=until_now, include_customer=with_customer
-        )
-        try:
-            for response in link.stream(stub.WatchChanges, request):
-                _show_changes(link, response)
-                after = response.sequence
-                # The first response only says where the feed stands: that is no progress.
-                (retry.progressed if response.changes else retry.reached)()
-        except grpc.RpcError as error:
-            retry.wait_or_raise(error)
-        else:
-            break
-
-
-def _show_changes(link: Link, response: v1.WatchChangesResponse) -> None:
-    for watched in response.changes:
-        if link.as_json:
-            show.json_line(watched)
-        else:
-            _show_change(link, watched.change)
-    sys.stdout.flush()
-
-
-def _show_change(link: Link, change: v1.Change) -> None:
-    if link.as_json:
-        show.json_line(change)
-        return
-    time = change.time.ToDatetime().isoformat(" ", "milliseconds")
-    kind = show.short(v1.ChangeKind.Name(change.kind)).lower()
-    actor = f" by {change.actor}" if change.actor else ""
-    reason = f" ({change.reason})" if change.reason else ""
-    show.text(f"{change.sequence:>8}  {time}  {kind} {change.customer_id}{actor}{reason}")
-    before = MessageToDict(change.before, preserving_proto_field_name=True)
-    now = MessageToDict(change.after, preserving_proto_field_name=True)
-    for name in change.fields.paths:
-        show.text(f"{'':>10}{name}: {_brief(before.get(name))} → {_brief(now.get(name))}")
-
-
-def _brief(value: object) -> str:
-    """Return a field's value in a line: of a list of messages, the values that people know."""
-    match value:
-        case None:
-            return "(empty)"
-        case list():
-            return ", ".join(_brief(item) for item in value)
-        case dict():
-            return str(value.get("value") or value.get("last_name") or value)
-        case _:
-            return str(value)
 
 
 @remote

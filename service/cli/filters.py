@@ -106,7 +106,7 @@ def _filter(
         sources=source,
         campaigns=campaign,
         groups=group,
-        updated_since=_time(updated_since) if updated_since else None,
+        updated_since=moment(updated_since, "--updated-since") if updated_since else None,
         kind=v1.CustomerKind.Value(f"CUSTOMER_KIND_{kind.name if kind else 'UNSPECIFIED'}"),
         state=v1.CustomerState.Value(f"CUSTOMER_STATE_{state.name if state else 'UNSPECIFIED'}"),
         email_verdicts=[v1.Verdict.Value(f"VERDICT_{one.name}") for one in email_verdict or ()],
@@ -114,14 +114,14 @@ def _filter(
     )
 
 
-def _time(text: str) -> Timestamp:
+def moment(text: str, option: str) -> Timestamp:
     """Read a time; one without a zone is of this machine's."""
     try:
-        moment = datetime.fromisoformat(text).astimezone()
+        read = datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise InvalidArgument(
-            "is a date or time as 2026-11-30 or 2026-11-30T09:00", field="--updated-since"
+            "is a date or time as 2026-11-30 or 2026-11-30T09:00", field=option
         ) from None
-    since = Timestamp()
-    since.FromDatetime(moment)
-    return since
+    time = Timestamp()
+    time.FromDatetime(read)
+    return time

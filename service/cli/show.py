@@ -96,7 +96,7 @@ def short(value: str) -> str:
     prefixes = (
         "VERDICT_", "REASON_", "CUSTOMER_STATE_", "CUSTOMER_KIND_", "CONTACT_KIND_", "GENDER_",
         "SAVE_OUTCOME_", "CHANGE_KIND_", "MATCH_ACTION_", "PHONE_TYPE_", "EMAIL_FLAG_", "CHANNEL_",
-        "IMPORT_STATE_", "MATCH_BY_", "ON_MATCH_", "ON_CONFLICT_",
+        "ITEM_KIND_", "TASK_STATUS_", "IMPORT_STATE_", "MATCH_BY_", "ON_MATCH_", "ON_CONFLICT_",
     )  # fmt: skip
     bare = next((value[len(p) :] for p in prefixes if value.startswith(p)), value)
     return "" if bare == "UNSPECIFIED" else bare
@@ -167,12 +167,13 @@ def _facts(customer: v1.Customer) -> Iterable[tuple[str, str]]:
     for name in ("tags", "sources", "campaigns", "groups"):
         yield name, ", ".join(getattr(customer, name))
     for name in sorted(customer.custom_fields):
-        yield f"custom:{name}", _custom(customer.custom_fields[name])
+        yield f"custom:{name}", value(customer.custom_fields[name])
 
 
-def _custom(value: v1.CustomValue) -> str:
-    kind = value.WhichOneof("value")
-    return "" if kind is None else str(getattr(value, kind)).strip()
+def value(given: v1.CustomValue) -> str:
+    """Return a value as text."""
+    kind = given.WhichOneof("value")
+    return "" if kind is None else str(getattr(given, kind)).strip()
 
 
 def _points(
@@ -223,6 +224,21 @@ def similar(found: v1.SimilarCustomers) -> None:
     ]
     if rows:
         table("Who looks like it", ("customer", "name", "sure", "action", "because"), rows)
+
+
+def orders(found: Iterable[v1.PointOrders]) -> None:
+    """Write which orders of others have a contact point, if there are any."""
+    rows: list[tuple[str, ...]] = []
+    for group in found:
+        label = f"{group.field}: {group.normal}"
+        for order in group.orders:
+            when = order.time.ToDatetime().isoformat(" ", "seconds")
+            rows.append((label, order.item_id, order.subject, order.customer_id, when))
+            label = ""
+        if group.more:
+            rows.append((label, "…", "there are more", "", ""))
+    if rows:
+        table("Orders with it", ("point", "item", "order", "customer", "time"), rows)
 
 
 def sureness(probability: float) -> str:

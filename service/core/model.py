@@ -118,6 +118,22 @@ class Outcome(IntEnum):
     SKIPPED = 4
 
 
+class ItemKind(IntEnum):
+    """What is linked to a customer."""
+
+    NOTE = 1
+    CALL = 2
+    EMAIL = 3
+    SMS = 4
+    TASK = 5
+    ATTACHMENT = 6
+    ORDER = 7
+    EVENT = 8
+    METRIC = 9
+    DEAL = 10
+    COMMENT = 11
+
+
 class PhoneForm(NamedTuple):
     """The normal form of one number: E.164, "" where there is none.
 

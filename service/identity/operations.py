@@ -168,7 +168,7 @@ class Operations:
     ) -> Operation:
         if self._closing:
             raise ShuttingDown("the server is stopping; begin again later or at another worker")
-        name = f"{PREFIX}{kind}-{_uuid7()}"
+        name = f"{PREFIX}{kind}-{uuid7()}"
         lock = Lock(self._locks, name)
         try:
             first = Operation(name, kind, actor, 0, parameters)
@@ -453,7 +453,8 @@ def _decode(state: bytes) -> Operation:
         raise StorageFault("A value of operations is damaged") from error
 
 
-def _uuid7() -> str:
+def uuid7() -> str:
+    """Return an id that nobody else gives, later ones behind earlier ones (RFC 9562, 5.7)."""
     value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0b11 << 62) | 0b10 << 62

@@ -15,6 +15,7 @@ from service.core.model import Held
 from service.index import layout
 from service.index._intake import Intake, id_key
 from service.index.feed import DropConsumer, PutConsumer, TrimChanges
+from service.index.items import Item, ItemPoint, Place, point_of
 from service.index.layout import (
     NORMAL,
     Change,
@@ -47,7 +48,9 @@ from service.index.store import (
     Store,
     TableStats,
 )
+from service.index.timeline import DropItems, PutItems, PutPin, Timeline, Wanted
 from service.index.verify import Fault, Progress, RecordReader, verify
+from service.index.verify_items import verify_items
 from service.index.writer import (
     Absorb,
     Decide,
@@ -91,15 +94,19 @@ __all__ = [
     "DropConsumer",
     "DropDistinct",
     "DropGroups",
+    "DropItems",
     "Entries",
     "Fault",
     "Found",
     "HistoryEntry",
     "Index",
     "Intake",
+    "Item",
+    "ItemPoint",
     "Kind",
     "MergedRow",
     "Mutation",
+    "Place",
     "Progress",
     "Put",
     "PutBond",
@@ -107,10 +114,12 @@ __all__ = [
     "PutDistinct",
     "PutEntries",
     "PutGroups",
+    "PutItems",
     "PutMerge",
     "PutMergedRecord",
     "PutModel",
     "PutOperation",
+    "PutPin",
     "PutRequest",
     "PutRows",
     "Reads",
@@ -124,13 +133,16 @@ __all__ = [
     "Stats",
     "StoredModel",
     "TableStats",
+    "Timeline",
     "TrimChanges",
     "View",
+    "Wanted",
     "id_key",
     "identity_key",
     "identity_text",
     "keys_of",
     "opened",
+    "point_of",
     "sharing_keys",
 ]
 
@@ -216,6 +228,7 @@ class Index:
         """Compare the index with its records, on one snapshot; see `verify`."""
         with self.snapshot() as snapshot:
             yield from verify(snapshot, codec, self._match_key)
+            yield from verify_items(snapshot, self._match_key)
 
     async def close(self) -> None:
         """Finish the writes that wait and close the files; open snapshots end."""

@@ -23,6 +23,8 @@ from service.index.layout import Change, Consumer, HistoryEntry
 if TYPE_CHECKING:
     from service.index.store import Tables
 
+_ANY_SIZE = 1 << 62  # bytes: the number of rows is the bound
+
 
 @dataclass(frozen=True, slots=True)
 class PutConsumer:
@@ -99,13 +101,8 @@ class FeedReads:
 
     def changes(self, after_sequence: int = 0, limit: int = 1_000) -> list[Change]:
         """Return up to `limit` events above `after_sequence`, oldest first."""
-        with self._txn.cursor(self._tables.changes) as cursor:
-            if not cursor.set_range(layout.pack_u64(after_sequence + 1)):
-                return []
-            return [
-                layout.decode_event(layout.unpack_u64(key), stored)
-                for key, stored in islice(cursor.iternext(), limit)
-            ]
+        found = self._calls.records(self._tables.changes, after_sequence, limit, _ANY_SIZE)
+        return list(map(layout.decode_event, *found))
 
     def changes_before(
         self, before_sequence: int = layout.ROW_MAX, limit: int = 1_000

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 
 import lmdb
 import structlog
 
-from service.index import layout
+from service.errors import FormatMismatch, StorageFault
+from service.index import items, layout
 from service.index.layout import MatchKey, RunKind
 from service.index.runs import Shape, identity_entry
 from service.index.store import Reads, Store, Tables, fault_of
@@ -26,7 +28,7 @@ def rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) ->
     """Let the index follow the rules called `rules`; return how many customers were keyed anew.
 
     Match keys, features and blocks: all that is made of records by rules that releases change.
-    Where there are sorted runs, all identities, and again as runs.
+    Where there are sorted runs, all identities, and again as runs. Match keys of items too.
 
     One transaction: a crash leaves the old keys and the old version, and other workers wait and
     then find it done. Raises StorageFull or StorageFault.
@@ -68,8 +70,44 @@ def _rekey(store: Store, codec: RecordReader, match_key: MatchKey, rules: str) -
                             target.identities.append((key, row))
                 target.put(BATCH_ENTRIES)
             target.put(0)
+        _rekey_items(txn, tables, match_key)
         txn.put(layout.META_MATCH_RULES, rules.encode(), db=tables.meta)
     return customers
+
+
+def _rekey_items(txn: lmdb.Transaction[bytes], tables: Tables, match_key: MatchKey) -> None:
+    """Let the entries of items' e-mails and phones follow the rules."""
+    numbers = _found_by_points(txn, tables)
+    entries: list[tuple[bytes, bytes]] = []
+    with txn.cursor(tables.items) as cursor, txn.cursor(tables.item_points) as points:
+        for number in numbers:
+            if not cursor.set_key(layout.pack_u64(number)):
+                continue  # which `verify` tells
+            try:
+                item = items.decode_item(cursor.value())
+            except (FormatMismatch, StorageFault) as error:
+                _log.error("item_unreadable", number=number, fault=type(error).__name__)
+                continue
+            anew = tuple(items.point_of(c, normal, match_key) for c, normal, _ in item.points)
+            if anew != item.points:
+                item = replace(item, points=anew)
+                cursor.put(layout.pack_u64(number), items.encode_item(item))
+            entries += items.points_of(number, item)
+            if len(entries) > BATCH_ENTRIES:
+                points.putmulti(sorted(entries))
+                entries.clear()
+        points.putmulti(sorted(entries))
+
+
+def _found_by_points(txn: lmdb.Transaction[bytes], tables: Tables) -> list[int]:
+    """Take away all entries of items' points; return the numbers of the items, ascending."""
+    numbers = array("Q")
+    with txn.cursor(tables.item_points) as cursor:
+        for key, packed in cursor:
+            if key[:1] not in layout.MATCH_PREFIXES:  # each point has its normal form's as well
+                numbers.append(items.unpack_point(packed)[0].number)
+    txn.drop(tables.item_points, delete=False)
+    return sorted(set(numbers))
 
 
 class _Target(ABC):

@@ -48,6 +48,7 @@ from service.index.layout import (
     StoredModel,
 )
 from service.index.runs import SECRET_BYTES, SHAPE, Runs, Shape, identity_range
+from service.index.timeline import Timeline
 from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -128,6 +129,12 @@ class Tables:
     models: lmdb._Database
     consumers: lmdb._Database
     older: lmdb._Database
+    items: lmdb._Database
+    item_ids: lmdb._Database
+    timeline: lmdb._Database
+    item_counts: lmdb._Database
+    item_points: lmdb._Database
+    pins: lmdb._Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,11 @@ class Reads(FeedReads):
         self._runs_of: dict[RunKind, Runs] = {}
         self._secret = b""
         self.wall_us = wall_us
+
+    @property
+    def timeline(self) -> Timeline:
+        """The items that are linked to customers."""
+        return Timeline(self._txn, self._calls, self._tables)
 
     def runs(self, kind: RunKind) -> Runs:
         """Return the sorted runs of a kind, of which a transaction reads once what there is."""

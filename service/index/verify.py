@@ -148,14 +148,8 @@ class _Walks:
     def over(
         self, table: str, check: Callable[[bytes, bytes], Iterator[Fault]]
     ) -> Iterator[Progress | Fault]:
-        """Check each entry of a sub-database, with progress in between and at the end."""
-        total, done = self._snapshot.stored(table), 0
-        with self._snapshot.cursor(table) as cursor:
-            for done, (key, stored) in enumerate(cursor.iternext(), 1):
-                yield from check(key, stored)
-                if done % PROGRESS_STEP == 0:
-                    yield Progress(table, done, total)
-        yield Progress(table, done, total)
+        """Check each entry of a sub-database."""
+        return walk(self._snapshot, table, check)
 
     # Sorted runs
 
@@ -526,6 +520,19 @@ def _written_by(held: Held) -> int:
         return int(held.etag or "0", 16)
     except ValueError:
         return 0
+
+
+def walk(
+    snapshot: Snapshot, table: str, check: Callable[[bytes, bytes], Iterator[Fault]]
+) -> Iterator[Progress | Fault]:
+    """Check each entry of a sub-database, with progress in between and at the end."""
+    total, done = snapshot.stored(table), 0
+    with snapshot.cursor(table) as cursor:
+        for done, (key, stored) in enumerate(cursor.iternext(), 1):
+            yield from check(key, stored)
+            if done % PROGRESS_STEP == 0:
+                yield Progress(table, done, total)
+    yield Progress(table, done, total)
 
 
 def _once(table: str, times: int, row: int) -> Iterator[Fault]:

@@ -41,6 +41,7 @@ from service.index.feed import write as write_feed
 from service.index.layout import Buffer, ChangeKind, Entries, MergedRow, RunKind
 from service.index.runs import identity_entry
 from service.index.store import Reads, Store, fault_of
+from service.index.timeline import DropItems, PutItems, PutPin, TimelineWrites
 from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -92,7 +93,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a customer: record, entries and all history; takes the next sequence.
+    """Remove a customer: record, entries, items and all history; takes the next sequence.
 
     What remains is the deletion itself in the change feed and the history, with who and why, and
     the id, which is never used again.
@@ -312,6 +313,9 @@ Mutation = (
     | PutGroups
     | DropGroups
     | FeedMutation
+    | PutItems
+    | DropItems
+    | PutPin
 )
 
 
@@ -626,6 +630,7 @@ class _GroupTransaction:
         self._shape = store.shape
         self._view = View(txn, store)
         self._calls = Calls(txn)
+        self._timeline = TimelineWrites(txn, self._calls, tables)
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
         self._history: list[tuple[bytes, bytes]] = []
         self._blocks: list[tuple[bytes, bytes]] = []
@@ -663,7 +668,16 @@ class _GroupTransaction:
                     for row in (mutation.row, mutation.other):
                         if not self._view.live_row(row):
                             raise InvalidArgument("There is no such customer to tell apart")
+                case PutItems():
+                    self._check_live(item.row for item in mutation.items)
+                case PutPin():
+                    self._check_live([mutation.row])
         self._claim(created)
+
+    def _check_live(self, rows: Iterable[int]) -> None:
+        for row in set(rows):
+            if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
+                raise InvalidArgument("There is no such customer to link anything to")
 
     def _claim(self, created: list[bytes]) -> None:
         """Put the ids of new customers, or none of them: checks and puts in one step."""
@@ -721,6 +735,12 @@ class _GroupTransaction:
             case PutConsumer() | DropConsumer() | TrimChanges():
                 wall_us = self._view.wall_us
                 write_feed(mutation, self._txn, self._calls, self._tables, wall_us)
+            case PutItems():
+                self._timeline.put(mutation)
+            case DropItems():
+                self._timeline.drop(mutation.numbers)
+            case PutPin():
+                self._timeline.put_pin(mutation)
 
     def _put(self, put: Put) -> None:
         view = self._view
@@ -869,6 +889,7 @@ class _GroupTransaction:
         stored_row = layout.pack_u64(row)
         for mark in self._view.marks(row):
             self._distinct(DropDistinct(mark.row, mark.other))
+        self._timeline.drop_row(row)
         for table in (self._tables.merged, self._tables.bonds):
             self._calls.delete(table, stored_row)
         for table in (self._tables.history, self._tables.members):

@@ -37,6 +37,7 @@ from service.identity.registry import Registry
 from service.identity.retention import Trimmer
 from service.identity.scans import Scans
 from service.identity.settle import Settler
+from service.identity.timeline import Timeline
 from service.identity.training import Trainings
 from service.index import Index
 from service.server.relay import Relay, relay_of
@@ -92,6 +93,7 @@ class Account:
     consumers: Consumers
     trimmer: Trimmer
     relay: Relay | None
+    timeline: Timeline
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -209,6 +211,7 @@ class Accounts:
             Consumers(index, self._settings),
             Trimmer(index, codec, self._settings),
             relay_of(config.name, index, self._settings),
+            Timeline(index, self._validator),
         )
 
     async def recover(self) -> None:

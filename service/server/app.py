@@ -31,6 +31,7 @@ from namesake.v1 import (
     customer_service_pb2,
     duplicate_service_pb2,
     merge_service_pb2,
+    timeline_service_pb2,
     transfer_service_pb2,
     validation_service_pb2,
 )
@@ -44,6 +45,7 @@ from service.server.duplicates import DuplicateService
 from service.server.edge import Edge, whereabouts
 from service.server.merges import MergeService
 from service.server.operations import OperationsService
+from service.server.timeline import TimelineService
 from service.server.transfers import TransferService
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -57,6 +59,7 @@ _FILES = (
     customer_service_pb2,
     duplicate_service_pb2,
     merge_service_pb2,
+    timeline_service_pb2,
     transfer_service_pb2,
     validation_service_pb2,
 )
@@ -306,6 +309,7 @@ class Worker:
         v1.add_DuplicateServiceServicer_to_server(DuplicateService(settings), edge)
         v1.add_MergeServiceServicer_to_server(MergeService(settings), edge)
         v1.add_TransferServiceServicer_to_server(TransferService(settings, self._stopping), edge)
+        v1.add_TimelineServiceServicer_to_server(TimelineService(settings), edge)
         v1.add_AdminServiceServicer_to_server(self._admin, edge)
         operations.add_to(wrapping, OperationsService(settings, self._stopping))
         health.add_to(server, SERVICES, self._stopping)

@@ -7,6 +7,7 @@ stored difference, what the feed knows of it, and the times of the card.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from heapq import merge
 from itertools import groupby, islice
 from typing import cast
@@ -20,7 +21,10 @@ from service.server.pages import POSITION_LIMIT
 STEP_ENTRIES = 100  # of a history, read at once
 
 WHOLE = frozenset({ChangeKind.CREATED, ChangeKind.RESTORED})  # kinds that have the whole card
+_SEQUENCE = v1.Change.DESCRIPTOR.fields_by_name["sequence"].number
+_ID = v1.Change.DESCRIPTOR.fields_by_name["customer_id"].number
 _AFTER = v1.Change.DESCRIPTOR.fields_by_name["after"].number
+_ETAG = v1.Customer.DESCRIPTOR.fields_by_name["etag"].number
 
 
 def encoded(reads: Reads, events: Sequence[Change]) -> list[bytes]:
@@ -61,21 +65,30 @@ def _changed(reads: Reads, event: Change, entry: HistoryEntry | None) -> bytes:
     head = entry.diff + _head(event, entry.reason)
     if event.kind is ChangeKind.DELETED:
         return head
-    times = v1.Customer(etag=etag_of(event.sequence), update_time=wire.timestamp(event.time_us))
-    head += _after(times.SerializeToString())
+    head += _after(wire.embedded(_ETAG, etag_of(event.sequence).encode()) + _updated(event.time_us))
     return head
 
 
 def _head(event: Change, reason: str) -> bytes:
-    head = v1.Change(
-        sequence=event.sequence,
-        time=wire.timestamp(event.time_us),
-        actor=event.actor,
-        customer_id=event.id,
-        kind=cast(v1.ChangeKind.ValueType, int(event.kind)),
+    own = wire.numbered(_SEQUENCE, event.sequence) + wire.embedded(_ID, event.id.encode())
+    return own + _shared(event.kind, event.time_us, event.actor, reason)
+
+
+@lru_cache(maxsize=64)
+def _shared(kind: int, time_us: int, actor: str, reason: str) -> bytes:
+    """Encode what the events of one commit, of an import say, have all the same."""
+    shared = v1.Change(
+        time=wire.timestamp(time_us),
+        actor=actor,
+        kind=cast(v1.ChangeKind.ValueType, kind),
         reason=reason,
     )
-    return head.SerializeToString()
+    return shared.SerializeToString()
+
+
+@lru_cache(maxsize=64)
+def _updated(time_us: int) -> bytes:
+    return v1.Customer(update_time=wire.timestamp(time_us)).SerializeToString()
 
 
 def _after(card: bytes) -> bytes:
@@ -94,7 +107,7 @@ def card_at(reads: Reads, row: int, sequence: int) -> v1.Customer | None:
             return None
         record = merged.record
     card = v1.Customer.FromString(record)
-    if wire.written_by(record) <= sequence:
+    if int(card.etag, 16) <= sequence:
         return card
     for _, entry in _before(reads, row, POSITION_LIMIT):
         if entry.sequence <= sequence:

@@ -11,6 +11,7 @@ from service.core.prepare import features, match_key
 from service.errors import InvalidArgument, NotFound
 from service.identity.lookup import Query, Sharing, is_shared, others, queries_of, sharing
 from service.identity.matching import Found, Subject
+from service.identity.timeline import Orders, orders_sharing
 from service.index import Snapshot
 from service.server import wire
 from service.server.edge import Context, caller
@@ -45,14 +46,15 @@ class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
             points = [point for point in points if _mark(point) == only]
             if not points:
                 raise InvalidArgument("not a token of this subject", field="page_token")
+        # All groups together are one page, with one of each at least.
+        each = max(1, min(rows, self._settings.page_limit_rows // max(1, len(points))))
         with caller().account.index.snapshot() as snapshot:
             row = snapshot.find(customer.id).row if customer.id else 0
             groups = sharing(
                 snapshot,
                 points,
                 row,
-                # All groups together are one page, with one of each at least.
-                page_rows=max(1, min(rows, self._settings.page_limit_rows // max(1, len(points)))),
+                page_rows=each,
                 count_limit=self._settings.count_limit_rows,
                 after_row=after_row,
             )
@@ -69,6 +71,14 @@ class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
                     block_rows=self._settings.match_block_rows,
                 )
                 write_similar(answer.similar, snapshot, found)
+                own = snapshot.tree(row) if row else []
+                left = self._settings.scan_limit_rows
+                for point in points:
+                    orders = orders_sharing(snapshot, point, own, limit=each, look_at=left)
+                    left -= orders.looked_at
+                    if orders.found or orders.more:
+                        answer.orders.append(point_orders(point, orders))
+                    await pace.step()
         return answer
 
     async def _subject(self, request: v1.ListDuplicatesRequest) -> v1.Customer:
@@ -180,6 +190,20 @@ def point_duplicates(snapshot: Snapshot, group: Sharing, own_row: int) -> v1.Poi
         customers=_shown(snapshot, query, group.rows, own_row),
         next_page_token=token,
     )
+
+
+def point_orders(query: Query, orders: Orders) -> v1.PointOrders:
+    """Return the orders of one contact point as the wire has them."""
+    shown = v1.PointOrders(field=query.field, normal=query.normal, more=orders.more)
+    for order in orders.found:
+        item = order.item
+        shown.orders.add(
+            item_id=item.id,
+            customer_id=order.customer_id,
+            subject=v1.Item.FromString(item.body).subject[: wire.DISPLAY_NAME_CHARS],
+            time=wire.timestamp(item.time_us),
+        )
+    return shown
 
 
 def _mark(query: Query) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from namesake import v1
 from service.core._select import Filter
 from service.errors import InvalidArgument
@@ -50,8 +52,17 @@ def _check_enum(values: Iterable[int], kind: Any, field: str) -> None:
 def _since_us(asked: v1.CustomerFilter, field: str) -> int | None:
     if not asked.HasField("updated_since"):
         return None
-    time = asked.updated_since
+    return first_us(asked.updated_since, field)
+
+
+def first_us(time: Timestamp, field: str) -> int:
+    """Return the first whole microsecond that is not before a time; refuse what is no time."""
+    check_time(time, field)
+    # What is stored has whole microseconds: what was within the given one is before it.
+    return time.seconds * 1_000_000 + -(-time.nanos // 1_000)
+
+
+def check_time(time: Timestamp, field: str) -> None:
+    """Refuse what is no point in time."""
     if time.seconds not in _SECONDS or time.nanos not in _NANOS:
         raise InvalidArgument("not a point in time", field=field)
-    # Customers are written at whole microseconds: one within the given microsecond is before it.
-    return time.seconds * 1_000_000 + -(-time.nanos // 1_000)

@@ -262,13 +262,14 @@ def _preferences(preferences: v1.Preferences, field: str) -> None:
         seen.add(preference.channel)
 
 
-def _custom(values: Mapping[str, v1.CustomValue], field: str) -> None:
+def check_values(values: Mapping[str, v1.CustomValue], field: str) -> None:
+    """Refuse values under names that cannot be one, or that say nothing."""
     for name, value in values.items():
         if not _CUSTOM.fullmatch(name):
-            raise InvalidArgument("a custom field's name is [a-z][a-z0-9_]{0,62}", field=field)
+            raise InvalidArgument("a name is [a-z][a-z0-9_]{0,62}", field=field)
         which = value.WhichOneof("value")
         if which is None:
-            raise InvalidArgument("a custom field has no value", field=f"{field}.{name}")
+            raise InvalidArgument("has no value", field=f"{field}.{name}")
         if which == "number" and not abs(value.number) < float("inf"):
             raise InvalidArgument("NaN and infinities are not taken", field=f"{field}.{name}")
         if which == "date":
@@ -289,7 +290,8 @@ def _words(words: Sequence[str], field: str) -> None:
         raise InvalidArgument("an entry is empty", field=field)
 
 
-def _enum(kind: Any) -> Callable[[int, str], None]:
+def enum_check(kind: Any) -> Callable[[int, str], None]:
+    """Return a check that refuses what is no value of an enum."""
     numbers = frozenset(kind.values())
 
     def check(value: int, field: str) -> None:
@@ -301,9 +303,9 @@ def _enum(kind: Any) -> Callable[[int, str], None]:
 
 _CUSTOMER_CHECKS: dict[str, Callable[..., None]] = {
     "id": check_id,
-    "kind": _enum(v1.CustomerKind),
-    "state": _enum(v1.CustomerState),
-    "gender": _enum(v1.Gender),
+    "kind": enum_check(v1.CustomerKind),
+    "state": enum_check(v1.CustomerState),
+    "gender": enum_check(v1.Gender),
     "birth_date": _date,
     "emails": _points,
     "phones": _points,
@@ -315,7 +317,7 @@ _CUSTOMER_CHECKS: dict[str, Callable[..., None]] = {
     "sources": _words,
     "campaigns": _words,
     "groups": _words,
-    "custom_fields": _custom,
+    "custom_fields": check_values,
 }
 _CONTACT_CHECKS: dict[str, Callable[..., None]] = {
     "emails": _points,
@@ -349,12 +351,13 @@ _NUMBERS = _enum_numbers(
 def _texts(customer: v1.Customer, size: int, settings: Settings, at: str) -> None:
     # Looking at every text costs more than all else; both faults show in the bytes first.
     if size > settings.text_limit_chars or b"\0" in customer.SerializePartialToString():
-        _walk_texts(customer, settings.text_limit_chars, at)
+        check_texts(customer, settings.text_limit_chars, at)
 
 
-def _walk_texts(message: Message, limit: int, at: str) -> None:
+def check_texts(message: Message, limit: int, at: str) -> None:
+    """Refuse any text of a message that is over the limit or has a NUL."""
     for descriptor, value in message.ListFields():
-        field = f"{at}.{descriptor.name}"
+        field = f"{at}.{descriptor.name}" if at else descriptor.name
         if descriptor.message_type and descriptor.message_type.GetOptions().map_entry:
             named = [(f"{field}.{name}", item) for name, item in value.items()]
         elif descriptor.is_repeated:
@@ -363,7 +366,7 @@ def _walk_texts(message: Message, limit: int, at: str) -> None:
             named = [(field, value)]
         for path, item in named:
             if isinstance(item, Message):
-                _walk_texts(item, limit, path)
+                check_texts(item, limit, path)
             elif isinstance(item, str):
                 check_text(item, limit, path)
 

@@ -446,6 +446,11 @@ def embedded(number: int, message: bytes) -> bytes:
     return b"".join((_varint(number << 3 | 2), _varint(len(message)), message))
 
 
+def numbered(number: int, value: int) -> bytes:
+    """Return an integer as the field of this number of a message."""
+    return _varint(number << 3) + _varint(value)
+
+
 def id_of(record: bytes) -> str:
     """Return a stored customer's id."""
     return v1.Customer.FromString(record).id

@@ -206,24 +206,24 @@ def test_duplicates_of_a_customer_and_of_values(namesake: Namesake) -> None:
     assert namesake("duplicates", one, "--phone", "1").status == 2
 
 
-def test_history_and_watch_tell_what_happened(namesake: Namesake) -> None:
+def test_history_and_feed_tell_what_happened(namesake: Namesake) -> None:
     key = _unique()
     before = _save(namesake, "--id", _unique())["sequence"]
     _save(namesake, "--id", key)
     _save(namesake, "--id", key, "--title", "Dr")
-    shown = namesake("watch", "--after", str(before), "--until-now").out
+    shown = namesake("changes", "--after", str(before), "--until-now").out
     assert "title: (empty) → Dr" in shown
     assert "title: (empty) → Dr" in namesake("history", key).out
     assert namesake("delete", key, "--reason", "a test").status == 0
     (deleted,) = namesake("history", key, "--json").lines
     assert (deleted["kind"], deleted["reason"]) == ("CHANGE_KIND_DELETED", "a test")
-    done = namesake("watch", "--after", str(before), "--until-now", "--json")
+    done = namesake("changes", "--after", str(before), "--until-now", "--json")
     changes = [line["change"] for line in done.lines]
     ours = [change["kind"] for change in changes if change["customerId"] == key]
     assert ours == ["CHANGE_KIND_CREATED", "CHANGE_KIND_UPDATED", "CHANGE_KIND_DELETED"]
     sequences = [int(change["sequence"]) for change in changes]
     assert sequences == list(range(int(before) + 1, int(before) + 1 + len(sequences)))
-    assert namesake("watch", "--after", "999999999", "--until-now").status == 1
+    assert namesake("changes", "--after", "999999999", "--until-now").status == 1
 
 
 def test_refusals_are_one_line_with_reason_and_field(namesake: Namesake) -> None:
@@ -243,7 +243,7 @@ def test_refusals_are_one_line_with_reason_and_field(namesake: Namesake) -> None
     [
         (("save", "--last-name", "\udcff"), 1),
         (("get", "nobody", "--token", "tök"), 2),
-        (("watch", "--after", "99999999999999999999"), 2),
+        (("changes", "--after", "99999999999999999999"), 2),
         (("export", "-", "--format", "csv", "--delimiter", ""), 2),
         (("export", "-", "--format", "csv", "--delimiter", "ab"), 2),
         (("export", "/dev/full"), 1),
@@ -257,7 +257,7 @@ def test_what_cannot_be_done_is_no_traceback(
     done = namesake(*arguments)
     assert (done.status, done.out) == (status, "")
     assert "Traceback" not in done.err
-    assert done.err.count("namesake: ") == (status == 1 or arguments[0] != "watch")
+    assert done.err.count("namesake: ") == (status == 1 or arguments[0] != "changes")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_what_must_not_be_served_is_refused(
     "command",
     [
         "serve", "check", "import", "export", "save", "get", "resolve", "duplicates", "history",
-        "watch", "delete", "stats", "backup", "verify",
+        "changes", "delete", "stats", "backup", "verify",
     ],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(offline: Namesake, command: str) -> None:

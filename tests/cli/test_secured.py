@@ -88,7 +88,7 @@ COMMANDS = (
     ("get", "ada"),
     ("save", "--last-name", "Byron"),
     ("stats",),
-    ("watch",),
+    ("changes",),
     ("export", "out.jsonl"),
     ("import", "in.jsonl"),
     ("backup", "copy.mdb"),

@@ -92,6 +92,7 @@ class Client:
         self.duplicates = v1.DuplicateServiceStub(channel)
         self.merges = v1.MergeServiceStub(channel)
         self.transfer = v1.TransferServiceStub(channel)
+        self.timeline = v1.TimelineServiceStub(channel)
         self.admin = v1.AdminServiceStub(channel)
 
     def acting(self, actor: str) -> Client:
@@ -204,6 +205,26 @@ class Client:
         faults = [f"{f.table}: {f.message}" for answer in answers for f in answer.faults]
         assert len(faults) == answers[-1].fault_count
         return faults
+
+    def add(self, *items: v1.Item, **terms: Any) -> list[v1.ItemResult]:
+        """Add items to timelines."""
+        request = v1.AddItemsRequest(items=items, **terms)
+        return list(self.call(self.timeline.AddItems, request).results)
+
+    def items(self, id: str, page_size: int = 0, **terms: Any) -> list[v1.Item]:
+        """List a customer's items to the end."""
+        items: list[v1.Item] = []
+        token = ""
+        while True:
+            request = v1.ListItemsRequest(
+                customer_id=id, page_size=page_size, page_token=token, **terms
+            )
+            answer = self.call(self.timeline.ListItems, request)
+            assert not page_size or len(answer.items) <= page_size
+            items += answer.items
+            token = answer.next_page_token
+            if not token:
+                return items
 
     def import_stream(
         self, requests: Iterable[v1.ImportCustomersRequest]

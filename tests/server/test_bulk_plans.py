@@ -18,7 +18,7 @@ from service.identity.bulk import PLAN_PIECE_S, Bulk, Selection
 from service.identity.operations import Operation, Operations
 from service.identity.registry import Registry, Saved, Terms
 from service.identity.results import Result
-from service.index import Index
+from service.index import Decision, Index, TrimChanges
 from service.server import wire
 from service.server.amendments import Amendment
 from service.server.filters import filter_of
@@ -157,3 +157,45 @@ async def test_who_is_gone_by_then_is_a_result(account: Account) -> None:
     meddled = MeddledAmendment(Amendment(change, account.settings, "change"), Meddler(delete))
     operation = await account.bulk.update(Selection(), meddled, "kim", dry_run=False)
     assert failures(await account.results(operation)) == {"a": "CUSTOMER_DELETED"}
+
+
+class BrokenAmendment:
+    """A change that has a fault of its own."""
+
+    def amended(self, record: bytes) -> Sealed:
+        """Fail as code does that is wrong."""
+        raise ValueError("never mind")
+
+
+async def trim(index: Index) -> None:
+    """Drop all of the feed but its last event."""
+    with index.snapshot() as snapshot:
+        events = snapshot.changes()
+    older = [(event.sequence, event.row) for event in events[:-1]]
+    cut = TrimChanges(events[-1].sequence, older)
+    await index.submit([lambda _: Decision(None, (cut,))])
+
+
+async def test_what_breaks_is_told_by_id_also_where_the_feed_is_cut(account: Account) -> None:
+    """The record has it."""
+    await trim(account.index)
+    operation = await account.bulk.update(Selection(), BrokenAmendment(), "kim", dry_run=False)
+    assert failures(await account.results(operation)) == dict.fromkeys(("a", *OTHERS), "INTERNAL")
+
+
+async def test_who_is_gone_from_the_feed_too_is_nobodys_result_but_his_own(
+    account: Account,
+) -> None:
+    """Nobody knows the id any more, and no other customer is blamed."""
+
+    async def delete() -> None:
+        await account.registry.delete("a", "", "somebody was quicker", "somebody")
+        await account.save(person(id="later"))
+        await trim(account.index)
+
+    change = v1.CustomerChange(add_tags=["z"])
+    meddled = MeddledAmendment(Amendment(change, account.settings, "change"), Meddler(delete))
+    operation = await account.bulk.update(Selection(), meddled, "kim", dry_run=False)
+    results = await account.results(operation)
+    assert {id: one.reason for id, one in results.items() if one.reason} == {"": "NOT_FOUND"}
+    assert results.keys() == {"", *OTHERS}

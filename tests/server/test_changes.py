@@ -165,6 +165,24 @@ def test_the_feed_refuses_what_it_never_reached(client: Client) -> None:
     assert refused.metadata == {"first_sequence": "1", "last_sequence": str(len(written))}
 
 
+def test_a_deletion_leaves_the_events_and_nothing_of_the_customer(client: Client) -> None:
+    """Sequence, kind, time, id and actor stay as they were; no value of a field does."""
+    mine = client.acting("ada@crm")
+    mine.save(person("secret@x.example", "+442079460018", id="c", first_name="Ada", tags=["vip"]))
+    mine.update(v1.Customer(id="c", first_name="Grace"), "first_name")
+    mine.save(person("other@x.example", id="c", comment="private"))
+    before = [watched.change for watched in client.feed(include_customer=True)]
+    assert all(change.HasField("after") for change in before)
+    client.delete("c")
+    after = [watched.change for watched in client.feed(include_customer=True)]
+    for was, now in zip(before, after[:-1], strict=True):
+        bare = v1.Change(
+            sequence=was.sequence, time=was.time, actor="ada@crm", customer_id="c", kind=was.kind
+        )
+        assert now == bare
+    assert after[-1].reason == "asked to be forgotten"
+
+
 def test_a_watcher_sees_changes_as_they_happen(client: Client) -> None:
     """Without until_now the stream goes on: first what was there, then what comes."""
     some_changes(client)

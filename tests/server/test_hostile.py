@@ -38,7 +38,7 @@ CLEAR = {
 CUSTOMERS = "/namesake.v1.CustomerService/"
 SAVE = f"{CUSTOMERS}SaveCustomer"
 
-FILES = ("admin", "customer", "duplicate", "transfer", "validation")
+FILES = ("admin", "customer", "duplicate", "timeline", "transfer", "validation")
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,7 @@ def codes_of_token(client: Client, token: str, listing: int) -> set[grpc.StatusC
             client.customers.ListCustomers,
             v1.ListCustomersRequest(page_token=token, **listed),
         ),
+        (client.timeline.ListItems, v1.ListItemsRequest(customer_id="c", page_token=token)),
         (client.transfer.ListImports, v1.ListImportsRequest(page_token=token)),
         (
             client.transfer.ListImportFailures,
@@ -328,6 +329,30 @@ def seeds() -> dict[str, list[bytes]]:
         "CountCustomers": v1.CountCustomersRequest(
             selection=by_filter(tags=["t"], updated_since=Timestamp(seconds=1), email_verdicts=[1])
         ),
+        "AddItems": v1.AddItemsRequest(
+            items=[
+                v1.Item(
+                    id="i",
+                    customer_id="seed",
+                    kind=v1.ITEM_KIND_ORDER,
+                    time=Timestamp(seconds=1),
+                    amount=v1.Money(currency="EUR", units=1),
+                    email="a@x.example",
+                    phone="1",
+                    attributes={"a": v1.CustomValue(number=1.5)},
+                ),
+                v1.Item(id="n", customer_id="seed", kind=v1.ITEM_KIND_NOTE, text="t"),
+                v1.Item(id="t", customer_id="seed", kind=v1.ITEM_KIND_TASK),
+            ],
+            default_region="GB",
+        ),
+        "ListItems": v1.ListItemsRequest(
+            customer_id="seed", kinds=[v1.ITEM_KIND_NOTE], to_time=Timestamp(seconds=9), page_size=1
+        ),
+        "GetItem": v1.GetItemRequest(id="i"),
+        "DeleteItems": v1.DeleteItemsRequest(ids=["t", "x"]),
+        "PinNote": v1.PinNoteRequest(customer_id="seed", item_id="n"),
+        "CountItems": v1.CountItemsRequest(customer_ids=["seed", "x"]),
         "ReadBulkResults": v1.ReadBulkResultsRequest(operation="operations/bulk-update-x"),
     }
     update = v1.UpdateCustomerRequest(customer=card)

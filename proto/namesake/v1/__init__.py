@@ -20,6 +20,8 @@ from namesake.v1.duplicate_service_pb2 import *
 from namesake.v1.duplicate_service_pb2_grpc import *
 from namesake.v1.merge_service_pb2 import *
 from namesake.v1.merge_service_pb2_grpc import *
+from namesake.v1.timeline_service_pb2 import *
+from namesake.v1.timeline_service_pb2_grpc import *
 from namesake.v1.transfer_service_pb2 import *
 from namesake.v1.transfer_service_pb2_grpc import *
 from namesake.v1.validation_pb2 import *

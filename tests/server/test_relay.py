@@ -1,0 +1,165 @@
+"""The feed as a Redis stream: the same events, each once, whatever Redis does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as client_of_redis
+
+from namesake import v1
+from tests.conftest import Server, StartServer, wait_until
+from tests.redis_server import RedisServer
+from tests.server.client import Client, person
+from tests.server.feed_work import Work
+
+KEY = "crm:changes:default"
+STREAM = {"NAMESAKE_CHANGES_REDIS_STREAM": "crm:changes", "NAMESAKE_REDIS_PAUSE_S": "1"}
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server of this test's own."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def streaming(start_server: StartServer, redis: RedisServer) -> Server:
+    """A server that relays its feed."""
+    return start_server("--redis", redis.url, **STREAM)
+
+
+def entries(redis: RedisServer, key: str = KEY) -> list[tuple[str, dict[bytes, bytes]]]:
+    """Return what a stream has: ids and fields."""
+    with client_of_redis.Redis.from_url(redis.url) as client:
+        found: Any = client.xrange(key)
+    return [(id.decode(), fields) for id, fields in found]
+
+
+def sequences(redis: RedisServer, key: str = KEY) -> list[int]:
+    """Return the sequences that a stream has."""
+    return [int(fields[b"sequence"]) for _, fields in entries(redis, key)]
+
+
+def save(server: Server, count: int, **fields: Any) -> int:
+    """Save customers; return the last sequence."""
+    with server.channel() as channel:
+        client = Client(channel)
+        for _ in range(count):
+            sequence = client.save(person(**fields)).sequence
+    return sequence
+
+
+def reaches(redis: RedisServer, sequence: int) -> None:
+    """Wait until the stream has every event up to one, each once and in order."""
+    wait_until(lambda: sequences(redis)[-1:] == [sequence])
+    assert sequences(redis) == list(range(1, sequence + 1))
+
+
+def test_the_stream_has_what_the_feed_has(streaming: Server, redis: RedisServer) -> None:
+    """Every event, whole, with its sequence as its id."""
+    with streaming.channel() as channel:
+        client = Client(channel)
+        work = Work(client, 2)
+        work.some(60)
+        feed = [watched.change for watched in client.feed()]
+    reaches(redis, feed[-1].sequence)
+    gone = set(work.deleted)
+    for change, (id, fields) in zip(feed, entries(redis), strict=True):
+        assert id == f"{change.sequence}-0"
+        sent = v1.Change.FromString(fields[b"change"])
+        kind = v1.ChangeKind.Name(change.kind).removeprefix("CHANGE_KIND_")
+        assert fields[b"kind"].decode() == kind
+        assert fields[b"customer_id"].decode() == change.customer_id == sent.customer_id
+        assert fields[b"actor"].decode() == change.actor
+        assert int(fields[b"time"]) == change.time.ToMicroseconds()
+        if change.customer_id not in gone and change.kind != v1.CHANGE_KIND_CREATED:
+            assert sent == change
+        assert (sent.sequence, sent.kind, sent.time) == (change.sequence, change.kind, change.time)
+
+
+def test_a_restart_goes_on_where_the_stream_ends(streaming: Server, redis: RedisServer) -> None:
+    """Nothing is there twice, nothing is missing, also where the server was killed."""
+    reaches(redis, save(streaming, 30))
+    assert streaming.stop() == 0
+    streaming.start()
+    save(streaming, 30)
+    streaming.kill()
+    streaming.start()
+    reaches(redis, save(streaming, 30))
+
+
+def test_redis_may_be_away(streaming: Server, redis: RedisServer) -> None:
+    """Saves go on; what it missed comes once it is back, and the log says both once."""
+    reaches(redis, save(streaming, 10))
+    redis.freeze()
+    save(streaming, 10)
+    redis.thaw()
+    reaches(redis, save(streaming, 1))
+    redis.kill()  # and it forgets: what comes back is an empty stream
+    save(streaming, 10)
+    wait_until(lambda: "relay_lost" in streaming.log())
+    save(streaming, 10)
+    redis.start()
+    reaches(redis, 41)
+    wait_until(lambda: "relay_back" in streaming.log())
+    assert streaming.log().count("relay_lost") == streaming.log().count("relay_back") == 1
+
+
+def test_the_stream_is_bounded(start_server: StartServer, redis: RedisServer) -> None:
+    """About; Redis drops whole pieces of a hundred."""
+    server = start_server("--redis", redis.url, NAMESAKE_CHANGES_REDIS_LIMIT="100", **STREAM)
+    with server.channel() as channel:
+        client = Client(channel)
+        client.import_all("job", [person() for _ in range(1_000)])
+    wait_until(lambda: sequences(redis)[-1:] == [1_000])
+    assert 100 <= len(sequences(redis)) <= 300
+    assert server.stop() == 0
+    server.start()
+    save(server, 1)
+    wait_until(lambda: sequences(redis)[-1:] == [1_001])
+
+
+def test_another_folders_stream_is_left_alone(streaming: Server, redis: RedisServer) -> None:
+    """A feed that is behind the stream is not the one that it was made of."""
+    save(streaming, 1)
+    reaches(redis, 1)
+    with client_of_redis.Redis.from_url(redis.url) as client:
+        client.xadd(KEY, {"sequence": 1_000}, "1000-0")
+    assert streaming.stop() == 0
+    streaming.start()
+    save(streaming, 1)
+    wait_until(lambda: '"fault": "ahead"' in streaming.log())
+    assert sequences(redis) == [1, 1_000]
+
+
+def test_each_account_has_its_stream(
+    start_server: StartServer, redis: RedisServer, tmp_path: Path
+) -> None:
+    """By its name; one worker passes events on, whichever takes the call."""
+    digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of "test"
+    other = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"  # of "test2"
+    accounts = tmp_path / "accounts.toml"
+    accounts.write_text(f'[a.tokens]\nx = "{digest}"\n[b.tokens]\nx = "{other}"\n')
+    flags = ("--redis", redis.url, "--accounts", str(accounts), "--workers", "2")
+    server = start_server(*flags, NAMESAKE_MAP_SIZE=str(1 << 30), **STREAM)
+    for token, count in (("test", 3), ("test2", 2)):
+        for _ in range(count):
+            with server.channel() as channel:  # of either worker
+                Client(channel, ("authorization", f"Bearer {token}")).save(person())
+    wait_until(lambda: sequences(redis, "crm:changes:a") == [1, 2, 3])
+    wait_until(lambda: sequences(redis, "crm:changes:b") == [1, 2])
+
+
+@pytest.mark.parametrize("flags", [(), ("--redis", "foo://user:secret@bar")])
+def test_a_stream_needs_a_redis(start_server: StartServer, flags: tuple[str, ...]) -> None:
+    """Said at start, without what an URL may have of a password."""
+    with pytest.raises(AssertionError, match="redis") as told:
+        start_server(*flags, **STREAM)
+    assert "not serving" in str(told.value)
+    assert "secret" not in str(told.value)
