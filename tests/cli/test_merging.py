@@ -44,6 +44,9 @@ def test_a_merge_is_shown_before_it_is_done(
     assert (done.status, f"merged into {a}: {b}\n" in done.out) == (0, True)
     (line,) = namesake("get", b, "--json").lines
     assert (line["id"], line["comment"], line["firstName"]) == (a, "second", "Ada")
+    history = namesake("history", b).out
+    assert f"merged {a} by" in history
+    assert f"created {b} by" in history
     listed = namesake("merges").out
     assert "same" in listed
     assert a in listed
