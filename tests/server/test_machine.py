@@ -15,7 +15,7 @@ from namesake import v1
 from service.identity.judging import Outcome
 from tests.conftest import Server, StartServer, wait_until
 from tests.dns_servers import free_port
-from tests.server.client import Client, numbered, opening, refusal
+from tests.server.client import Client, numbered, opening, person, refusal
 from tests.server.long_work import Work
 from tests.server.test_imports import END
 from tests.server.test_metrics import Page
@@ -151,6 +151,22 @@ def test_who_is_distinct_archived_or_in_too_large_a_group_is_left(account: Accou
     client.save(card(1, "e", state=v1.CUSTOMER_STATE_ARCHIVED))
     wait_until(lambda: account.looks(Outcome.ARCHIVED) == 1)
     assert account.merges() == []
+
+
+def test_a_chain_is_left_whole(account: Account) -> None:
+    """Where both ends are as sure of the middle, and not of each other."""
+    client = account.client
+    emails = [f"{name}@chain.example" for name in ("lovelace.ada", "countess")]
+    phones = ["+442079460018", "+442079460777"]
+    account.policy(on_save=True, least_probability=0.99)
+    for number, id in enumerate(("one", "other")):
+        client.save(person(emails[number], phones[number], id=id, first_name="Adaline"))
+    client.save(person(*emails, *phones, id="middle", first_name="Adaline"))
+    wait_until(lambda: account.looks(Outcome.UNSURE) == 1)
+    assert account.merges() == []
+    client.delete("other")
+    client.save(person(*emails, *phones, id="middle", first_name="Adaline", comment="again"))
+    wait_until(lambda: account.merged() == {("one", "middle")})
 
 
 def test_what_somebody_unmerged_is_not_merged_again(account: Account) -> None:
