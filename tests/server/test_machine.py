@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc
 import pytest
 
 from namesake import v1
@@ -278,23 +281,57 @@ def test_a_run_is_undone_and_not_done_again(account: Account) -> None:
     assert client.faults() == []
 
 
-def test_a_server_that_dies_in_the_middle_goes_on(account: Account) -> None:
+def kill_workers(server: Server) -> None:
+    """Kill the workers, of whom the supervisor starts new ones."""
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill(server: Server) -> None:
+    """Pull the plug, and start again."""
+    server.kill()
+    server.start()
+
+
+def stop(server: Server) -> None:
+    """Stop and start as an operator does."""
+    assert server.stop() == 0
+    server.start()
+
+
+@pytest.mark.parametrize("end", [kill, stop, kill_workers])
+def test_a_run_that_is_cut_off_goes_on(
+    start_server: StartServer, end: Callable[[Server], None]
+) -> None:
     """Every pair is merged, each once."""
-    client = account.client
-    import_whole(client, "0", pairs(range(6), "0"))
-    account.policy(on_import=True, merges_a_minute=2)
-    import_whole(client, "1", pairs(range(6), "1"))
-    wait_until(lambda: len(account.merges()) == 2)
-    account.server.kill()
-    account.server.start()
-    work = Work(client)
-    wait_until(lambda: sum(not one.done for one in work.page().operations) == 1)
-    assert len(account.merges()) == 2
-    account.policy(on_import=True, merges_a_minute=100)
-    wait_until(lambda: all(one.done for one in work.page().operations))
-    assert account.merged() == {(f"p{number}-0", f"p{number}-1") for number in range(6)}
-    assert {one.run for one in account.merges()} == {"import-1"}
-    assert client.faults() == []
+    server = start_server("--workers", "2", **SOON)
+    with server.channel() as channel:
+        account = Account(server, Client(channel), Page(""))
+        import_whole(account.client, "0", pairs(range(6), "0"))
+        account.policy(on_import=True, merges_a_minute=2)
+        import_whole(account.client, "1", pairs(range(6), "1"))
+        wait_until(lambda: len(account.merges()) == 2)
+    end(server)
+    wait_until(lambda: answers(server))
+    with server.channel() as channel:
+        account = Account(server, Client(channel), Page(""))
+        work = Work(account.client)
+        wait_until(lambda: len(work.page().operations) == 2)
+        assert len(account.merges()) == 2
+        account.policy(on_import=True, merges_a_minute=100)
+        wait_until(lambda: all(one.done for one in work.page().operations))
+        assert account.merged() == {(f"p{number}-0", f"p{number}-1") for number in range(6)}
+        assert {one.run for one in account.merges()} == {"import-1"}
+        assert account.client.faults() == []
+
+
+def answers(server: Server) -> bool:
+    """Tell whether a server is there again."""
+    with server.channel() as channel:
+        try:
+            return bool(Client(channel).stats())
+        except grpc.RpcError:
+            return False
 
 
 def test_no_more_are_merged_in_a_minute_whatever_the_worker(start_server: StartServer) -> None:
@@ -331,6 +368,22 @@ def test_a_full_queue_leaves_the_rest_to_a_scan(start_server: StartServer) -> No
         wait_until(lambda: len(account.merges()) == 4)
         Work(account.client).scan()
         wait_until(lambda: len(account.merges()) == 6)
+
+
+def test_cancelled_it_stops_and_is_not_begun_again(account: Account) -> None:
+    """What was merged stays merged."""
+    client = account.client
+    import_whole(client, "0", pairs(range(4), "0"))
+    account.policy(on_import=True, merges_a_minute=1)
+    import_whole(client, "1", pairs(range(4), "1"))
+    wait_until(lambda: len(account.merges()) == 1)
+    work = Work(client)
+    (operation,) = work.page().operations
+    work.cancel(operation.name)
+    assert work.wait(operation.name).error.message == "cancelled"
+    account.policy(on_import=True)  # and one or more looks later
+    assert len(work.page().operations) == 1
+    assert len(account.merges()) == 1
 
 
 def test_switched_off_it_stops(account: Account) -> None:
