@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 BUF := .tools/node_modules/.bin/buf
 PROTOS := $(wildcard proto/namesake/v1/*.proto)
 COMPILED := $(shell sed -n 's/^    "\(service.*\.pyx*\)",$$/\1/p' setup.py)
+SHARED := $(wildcard service/*/*.pxd)
 BUILT := build/.built
 SOURCES := service demo benchmarks tests setup.py
 # A file's tests stay together: they share servers. More at a time would disturb those that wait.
@@ -36,7 +37,8 @@ nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them; COUNT=100000
 		echo "$$part:"; \
 		$(BIN)/python -m tests.core.$$part $(COUNT:%=--count %) || status=1; \
 	done; \
-	for part in fuzz_emails fuzz_phones fuzz_names fuzz_wire fuzz_columns; do \
+	for part in fuzz_emails fuzz_phones fuzz_names fuzz_wire fuzz_columns \
+		fuzz_select fuzz_tabulate; do \
 		echo "$$part:"; \
 		$(BIN)/python -m tests.fuzz.$$part $(MINUTES:%=--minutes %) || status=1; \
 	done; \
@@ -70,7 +72,7 @@ $(READY): pyproject.toml setup.py constraints.txt $(PROTOS)
 	@mkdir -p $(dir $(BUILT))
 	@touch $@ $(BUILT)
 
-$(BUILT): $(COMPILED) setup.py | $(READY)
+$(BUILT): $(COMPILED) $(SHARED) setup.py | $(READY)
 	@# The installation compiles them all, and make asked for their age before it.
 	@test -z "$$(find $^ -newer $@ 2>&1)" || { echo "Compiling the hot modules ..."; \
 		$(BIN)/python setup.py -q build_ext --inplace; }

@@ -19,6 +19,7 @@ from benchmarks import (
     growth,
     lists,
     matching,
+    merging,
     names,
     phones,
     report,
@@ -32,7 +33,7 @@ from benchmarks.report import Report
 
 NAMES = (
     "rpc", "transfer", "growth", "files", "phones", "emails", "names", "comparators", "lists",
-    "scoring", "matching", "feed", "timeline",
+    "scoring", "matching", "merging", "feed", "timeline",
 )  # fmt: skip
 
 
@@ -77,6 +78,9 @@ def _measure(name: str, growth_plan: growth.Plan, items: int, *, quick: bool) ->
         if name == "feed":
             plan_of_feed = feed.QUICK if quick else feed.FULL
             return asyncio.run(feed.measure(folder, plan_of_feed, console.print))
+        if name == "merging":
+            plan_of_merging = merging.QUICK if quick else merging.FULL
+            return asyncio.run(merging.measure(folder, plan_of_merging, console.print))
         if name == "timeline":
             return timeline.measure(folder, items, console.print)
         if name == "phones":

@@ -7,8 +7,9 @@ in a CRM that is at work: an imported e-mail is VALID at once, and a saved one t
   brings its customers in;
 - quiet: saves of new customers at a steady pace, nothing else to do;
 - during an import: the same pace while one stream imports new customers as fast as it can, from a
-  process of its own. Latency counts from the intended time of each call. All calls of short runs
-  are taken together, but for those of the last run, during which the import ended.
+  process of its own; and while another gives some of these another stage. Latency counts from the
+  intended time of each call. All calls of short runs are taken together, but for those of the last
+  run, during which the import ended.
 
 Server, import and saves share the cores: on two of them a save also waits for the processor.
 """
@@ -38,6 +39,7 @@ class Plan:
     """How much is measured."""
 
     rows: int  # of the import; saves have other customers
+    changed: int  # rows of an import that changes these
     calls_s: float  # the steady pace
     run_s: float
     alone_s: float
@@ -51,6 +53,8 @@ class Saving:
     quiet: Load
     during: Load
     imported: float  # rows a second, meanwhile
+    during_changes: Load
+    changed: float
 
 
 async def measure(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Saving:
@@ -69,8 +73,18 @@ async def measure(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Savi
         quiet = [await paced.run() for _ in range(int(plan.alone_s / plan.run_s) + 1)]
         tell(f"the same while {plan.rows:,} rows are imported")
         during, seconds = await _during(address, file, paced)
+        tell(f"the same while {plan.changed:,} of them are changed")
+        streams.write(file, plan.changed, streams.changes_message)
+        changing, changing_s = await _during(address, file, paced, "changes")
     file.unlink()
-    return Saving(alone, _together(quiet), _together(during), plan.rows / seconds)
+    return Saving(
+        alone,
+        _together(quiet),
+        _together(during),
+        plan.rows / seconds,
+        _together(changing),
+        plan.changed / changing_s,
+    )
 
 
 @asynccontextmanager
@@ -99,9 +113,11 @@ class _Paced:
         return await open_loop(self.call, requests, plan.calls_s, plan.run_s, 0)
 
 
-async def _during(address: str, file: Path, paced: _Paced) -> tuple[list[Load], float]:
+async def _during(
+    address: str, file: Path, paced: _Paced, job_id: str = streams.JOB_ID
+) -> tuple[list[Load], float]:
     """Save as long as an import runs in another process; return its seconds too."""
-    command = [sys.executable, "-m", "benchmarks.streams", address, str(file)]
+    command = [sys.executable, "-m", "benchmarks.streams", address, str(file), "--job-id", job_id]
     importer = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert importer.stdout is not None
     await importer.stdout.readline()

@@ -73,13 +73,13 @@ FULL = Plan(
     rows=100_000,
     rounds=3,
     rich_rows=40_000,
-    saving=saving.Plan(rows=500_000, calls_s=100, run_s=1.0, alone_s=4.0),
+    saving=saving.Plan(rows=500_000, changed=20_000, calls_s=100, run_s=1.0, alone_s=4.0),
 )
 QUICK = Plan(
     rows=20_000,
     rounds=1,
     rich_rows=5_000,
-    saving=saving.Plan(rows=100_000, calls_s=50, run_s=0.3, alone_s=1.0),
+    saving=saving.Plan(rows=100_000, changed=5_000, calls_s=50, run_s=0.3, alone_s=1.0),
 )
 
 _IMPORTS = (
@@ -311,9 +311,14 @@ def _saves(saved: saving.Saving, plan: Plan) -> Table:
     return Table(
         f"Saves at {plan.saving.calls_s:g} a second while {plan.saving.rows:,} rows are imported",
         "Open loop, ms from the intended time of each call; server, import and saves share the "
-        f"cores. The import made {saved.imported:,.0f} rows/s meanwhile.",
+        f"cores. The import made {saved.imported:,.0f} rows/s meanwhile, that of "
+        f"{plan.saving.changed:,} rows which change customers {saved.changed:,.0f}.",
         ("when", "saves", "p50", "p99", "p99.9"),
-        (row("nothing else", saved.quiet), row("during the import", saved.during)),
+        (
+            row("nothing else", saved.quiet),
+            row("during the import", saved.during),
+            row("during an import of changes", saved.during_changes),
+        ),
     )
 
 
@@ -368,10 +373,11 @@ def _targets(middles: _Middles, saved: saving.Saving) -> Iterator[Target]:
         if name in ("export_rows", "export_arrow", "export_half"):
             rate, aim = middles.rate(name), f"≥ {EXPORT_ROWS_S:,} rows/s"
             yield Target(what, aim, f"{rate:,.0f} rows/s", rate >= EXPORT_ROWS_S)
-    p99_ms = saved.during.percentile_ms(99)
-    yield Target(
-        "p99 of a save during an import",
-        f"< {SAVE_P99_MS:g} ms",
-        f"{p99_ms:.2f} ms",
-        p99_ms < SAVE_P99_MS,
-    )
+    for what, load in (("", saved.during), (" of changes", saved.during_changes)):
+        p99_ms = load.percentile_ms(99)
+        yield Target(
+            f"p99 of a save during an import{what}",
+            f"< {SAVE_P99_MS:g} ms",
+            f"{p99_ms:.2f} ms",
+            p99_ms < SAVE_P99_MS,
+        )

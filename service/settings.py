@@ -278,6 +278,11 @@ class Settings(BaseSettings):
     operations_kept: int = Field(
         100, ge=1, description="Operations that are done, remembered per account; the oldest go"
     )
+    import_part_rows: int = Field(
+        25,
+        ge=1,
+        description="Rows of an import that meet stored customers, in one transaction: 10 ms",
+    )
     import_failures_kept: int = Field(
         1_000_000,
         ge=0,
@@ -286,8 +291,11 @@ class Settings(BaseSettings):
     imports_kept: int = Field(
         1_000,
         ge=1,
-        description="Import jobs that are done or cancelled, remembered per account with their "
-        "failures; the oldest go when one begins",
+        description="Import jobs that are done, cancelled or left, remembered per account with "
+        "their failures; the oldest go when one begins",
+    )
+    import_paused_s: int = Field(
+        30 * 86_400, ge=1, description="After which a job that nobody goes on with is left: a month"
     )
     operation_wait_s: int = Field(
         60, ge=1, description="Longest WaitOperation: it holds a place among the RPCs"

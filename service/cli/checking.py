@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from service.cli import show
 from service.cli.cards import RegionOption
 from service.cli.link import USAGE, JsonOption, complain, reported
+from service.cli.list_files import Way, opened, written
 from service.cli.lists import (
     Done,
     Layout,
@@ -25,8 +27,8 @@ from service.cli.lists import (
 )
 from service.core.model import MESSAGES, Channel, Checked, Finding, Lookup, Point, Reason
 from service.settings import Settings
-from service.transfer.dialects import open_csv
-from service.transfer.files import CsvReader, Source, rows_text, whole
+from service.transfer.files import STANDARD_STREAM, Block
+from service.transfer.tables import Kind
 
 LIST_DNS_DEADLINE_MS = 5_000  # nobody waits at a form: better a slow answer than UNKNOWN
 
@@ -40,18 +42,49 @@ DnsServerOption = Annotated[
 ]
 
 
+class ListFormat(StrEnum):
+    """What a list is written in."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    XLSX = "xlsx"
+    PARQUET = "parquet"
+
+
+_KINDS: dict[ListFormat, Kind] = {
+    ListFormat.CSV: "csv",
+    ListFormat.JSONL: "jsonl",
+    ListFormat.XLSX: "xlsx",
+    ListFormat.PARQUET: "parquet",
+}
+
+
 def check(
     values: Annotated[
         list[str] | None, typer.Argument(metavar="[VALUE...]", help="E-mails (an @) and phones.")
     ] = None,
-    source: Annotated[str, typer.Option("--input", help="CSV to check; - for stdin.")] = "",
-    output: Annotated[str, typer.Option("--output", help="CSV to write; - for stdout.")] = "",
+    source: Annotated[
+        str,
+        typer.Option("--input", metavar="FILE", help="CSV, JSONL, XLSX or Parquet; - for stdin."),
+    ] = "",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", metavar="OUT", help="Of the kind that its ending says; - for CSV to stdout."
+        ),
+    ] = "",
+    file_format: Annotated[
+        ListFormat | None,
+        typer.Option("--format", help="Of the input; by default by the file's ending."),
+    ] = None,
     mapping: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="COLUMN=FIELD", help="Column of email, phone or country."),
     ] = None,
-    delimiter: Annotated[str, typer.Option(help="By default found in the input.")] = "",
-    encoding: Annotated[str, typer.Option(help="By default found in the input.")] = "",
+    sheet: Annotated[str, typer.Option(help="Of XLSX; by default the first.")] = "",
+    delimiter: Annotated[str, typer.Option(help="By default found in the file.")] = "",
+    quote: Annotated[str, typer.Option(help="By default found in the file.")] = "",
+    encoding: Annotated[str, typer.Option(help="By default found in the file.")] = "",
     region: RegionOption = "",
     no_dns: Annotated[bool, typer.Option("--no-dns", help="Syntax and lists only.")] = False,
     dns_server: DnsServerOption = None,
@@ -61,11 +94,12 @@ def check(
 
     A list keeps its columns and gets email_verdict, email_reason, email_normal, phone_verdict,
     phone_reason, phone_e164, phone_region and phone_type. A column `country` says where phones
-    without a country code are.
+    without a country code are. Of lists that are not CSV all cells become texts.
 
     Examples:
       namesake check ada@gmial.com '+44 20 7946 0018'
       namesake check --input people.csv --output checked.csv --map Mail=email --region DE
+      namesake check --input people.xlsx --sheet Fair --output checked.xlsx --no-dns
     """
     # DNS verdicts of a check by hand are kept while it runs, and leave no folder behind.
     with reported(), TemporaryDirectory(prefix="namesake-check-") as folder:
@@ -81,7 +115,9 @@ def check(
         settings = settings_of(given)
         lookup = Lookup.SKIP if no_dns else Lookup.WAIT
         if source:
-            files = _Files(source, output, tuple(mapping or ()), delimiter, encoding, as_json)
+            kind = _KINDS[file_format] if file_format else None
+            way = Way(kind, sheet, delimiter, quote, encoding)
+            files = _Files(source, way, output, tuple(mapping or ()), as_json)
             asyncio.run(_check_list(settings, lookup, files))
         else:
             checked = asyncio.run(_check_values(settings, lookup, values or []))
@@ -185,40 +221,38 @@ class _Files:
     """What a list check reads and writes."""
 
     source: str
+    way: Way
     output: str
     mapping: tuple[str, ...]
-    delimiter: str
-    encoding: str
     as_json: bool
 
 
 async def _check_list(settings: Settings, lookup: Lookup, files: _Files) -> None:
-    origin = Source(files.source)
-    try:
-        table, _ = open_csv(origin, encoding=files.encoding, delimiter=files.delimiter, quote='"')
-        region = settings.default_region
-        layout = Layout.of(table.header, files.mapping, table.delimiter, region)
-        with whole(files.output) as stream, show.progress("checking") as bar:
-            task = bar.add_task("", total=origin.size or None, done=0)
-            stream.write(rows_text([layout.names], layout.delimiter).encode())
+    with opened(files.source, files.way) as found:
+        layout = Layout.of(
+            found.header,
+            files.mapping,
+            delimiter=found.delimiter,
+            quote=found.quote,
+            region=settings.default_region,
+        )
+        with written(files.output, layout) as write, show.progress("checking") as bar:
+            task = bar.add_task("", total=found.size_bytes or None, done=0)
             rows = 0
-            async for done in _checked_blocks(settings, lookup, layout, table):
-                stream.write(done.text)
+            async for done in _checked_blocks(settings, lookup, layout, found.blocks):
+                write(done)
                 rows += done.rows
-                bar.update(task, completed=origin.position, done=rows)
-    finally:
-        origin.close()
-    if files.as_json and files.output != "-":
+                bar.update(task, completed=found.position(), done=rows)
+    if files.as_json and files.output != STANDARD_STREAM:
         show.json_line({"file": files.output, "rows": rows})
     else:
         typer.echo(f"{rows:,} rows checked", err=True)
 
 
 async def _checked_blocks(
-    settings: Settings, lookup: Lookup, layout: Layout, table: CsvReader
+    settings: Settings, lookup: Lookup, layout: Layout, blocks: Iterator[Block]
 ) -> AsyncIterator[Done]:
-    """Check the rows of a table, on all cores where that is what bounds it."""
-    blocks = table.blocks()
+    """Check the rows of a list, on all cores where that is what bounds it."""
     first = list(islice(blocks, 2))
     if lookup is Lookup.SKIP and len(first) == 2:  # else it is done before others have started
         for done in checked_by_processes(settings, layout, chain(first, blocks)):

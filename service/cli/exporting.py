@@ -70,8 +70,8 @@ def export_file(
     """Write customers of one consistent snapshot to a file that `namesake import` reads.
 
     JSONL has everything. Tables have no columns for contacts, consent by channel and further
-    addresses; the times of a customer only if --fields names them. A broken connection is resumed.
-    The file appears when it is whole.
+    addresses; the times of a customer only if --fields names them. A broken connection is resumed,
+    in a newer snapshot. The file appears when it is whole.
 
     Examples:
       namesake export customers.jsonl

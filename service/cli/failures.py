@@ -171,9 +171,5 @@ class KeptFailures:
 
     def _pages(self) -> Iterator[v1.RowFailure]:
         stub = v1.TransferServiceStub(self._link.channel)
-        while True:
-            page = self._link.call(stub.ListImportFailures, self._request)
+        for page in self._link.pages(stub.ListImportFailures, self._request):
             yield from page.failures
-            self._request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return

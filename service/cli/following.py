@@ -47,16 +47,12 @@ def list_operations(link: Link) -> None:
     """
     rows = []
     request = longrunning.ListOperationsRequest()
-    while True:
-        page = link.call(_stub(link).ListOperations, request)
+    for page in link.pages(_stub(link).ListOperations, request):
         for operation in page.operations:
             if link.as_json:
                 show.json_line(operation)
             else:
                 rows.append((operation.name, _when(operation), _state(operation)))
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            break
     if not link.as_json:
         show.table("Operations", ("name", "began", "state"), rows)
 

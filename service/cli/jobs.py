@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
 from service.cli import show
-from service.cli.link import Link, remote
+from service.cli.link import Link, OutputOption, remote
 from service.transfer.files import STANDARD_STREAM, CsvWriter, whole
 
 PAGE_ROWS = 1_000
@@ -63,7 +63,7 @@ def show_job(link: Link, job: JobArgument) -> None:
 def list_failures(
     link: Link,
     job: JobArgument,
-    output: Annotated[str, typer.Option(help="CSV to write all to; - for stdout.")] = "",
+    output: OutputOption = "",
 ) -> None:
     """Show which rows of an import failed, and why.
 
@@ -100,22 +100,14 @@ def cancel_job(link: Link, job: JobArgument) -> None:
 
 def _jobs(link: Link) -> Iterator[v1.ImportJob]:
     request = v1.ListImportsRequest(page_size=PAGE_ROWS)
-    while True:
-        page = link.call(_stub(link).ListImports, request)
+    for page in link.pages(_stub(link).ListImports, request):
         yield from page.jobs
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return
 
 
 def _failures(link: Link, job_id: str) -> Iterator[v1.RowFailure]:
     request = v1.ListImportFailuresRequest(job_id=job_id, page_size=PAGE_ROWS)
-    while True:
-        page = link.call(_stub(link).ListImportFailures, request)
+    for page in link.pages(_stub(link).ListImportFailures, request):
         yield from page.failures
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return
 
 
 def _tell(link: Link, job: v1.ImportJob) -> None:

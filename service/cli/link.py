@@ -37,6 +37,7 @@ CaOption = Annotated[
     Path | None,
     typer.Option("--ca", envvar="NAMESAKE_CA", help="PEM roots to trust; TLS is on when given."),
 ]
+OutputOption = Annotated[str, typer.Option("--output", help="CSV to write all to; - for stdout.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write JSON lines to standard output, nothing else.")
 ]
@@ -54,6 +55,15 @@ class Link:
     def call(self, method: Callable[..., Any], request: object) -> Any:
         """Call a unary method; it answers within the deadline or fails."""
         return method(request, timeout=DEADLINE_S, metadata=self.metadata)
+
+    def pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """Call a method that lists until there is nothing more; yield its answers."""
+        while True:
+            page = self.call(method, request)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     def stream(self, method: Callable[..., Any], request: object) -> Any:
         """Call a streaming method; it may last as long as it likes."""

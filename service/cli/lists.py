@@ -32,6 +32,7 @@ from service.transfer.countries import country_code
 from service.transfer.files import Block, rows_of, rows_text
 
 BLOCKS_PER_PROCESS = 3  # under way: one at work, one waiting, one finished
+USUAL_QUOTE = '"'
 WANTED = ("email", "phone", "country")
 ADDED = (
     "email_verdict", "email_reason", "email_normal",
@@ -58,11 +59,18 @@ class Layout:
     country: int
     kept: tuple[int, ...]
     delimiter: str
+    quote: str  # of what is read; what is written has the usual one
     region: str
 
     @classmethod
     def of(
-        cls, header: tuple[str, ...], mapping: Sequence[str], delimiter: str, region: str
+        cls,
+        header: tuple[str, ...],
+        mapping: Sequence[str],
+        *,
+        delimiter: str,
+        quote: str,
+        region: str,
     ) -> Layout:
         """Find the columns by name; those that a check adds are replaced, not repeated."""
         overrides = columns.parse_overrides(mapping, known=WANTED.__contains__)
@@ -73,7 +81,7 @@ class Layout:
                 "No column of e-mails or phones; name one with --map COLUMN=email"
             )
         kept = tuple(i for i, name in enumerate(header) if name not in ADDED)
-        return cls(header, email, phone, country, kept, delimiter, region)
+        return cls(header, email, phone, country, kept, delimiter, quote, region)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -129,18 +137,18 @@ class ListChecker:
         Returns each row's cells, as many as the header has, the text of those that are kept, and
         the cells beyond the header by row: those go last, or they would change columns.
         """
-        layout, delimiter = self._layout, self._layout.delimiter
+        layout, delimiter, quote = self._layout, self._layout.delimiter, self._layout.quote
         size, whole = len(layout.header), len(layout.kept) == len(layout.header)
         rows: list[Row] = []
         texts: list[str] = []
         beyond: dict[int, Row] = {}
-        lines = StringIO(block.text, newline="")
-        for text, cells in rows_of(lines, delimiter, block.before):
+        lines, is_odd = StringIO(block.text, newline=""), quote != USUAL_QUOTE
+        for text, cells in rows_of(lines, delimiter, block.before, quote):
             if not any(cells):
                 continue
             if len(cells) > size:
                 beyond[len(rows)] = cells[size:]
-            if not text or not whole or len(cells) != size:
+            if not text or not whole or len(cells) != size or (is_odd and USUAL_QUOTE in text):
                 cells = [*cells[:size], *[""] * (size - len(cells))]
                 texts.append(self._text([cells[i] for i in layout.kept]))
             else:

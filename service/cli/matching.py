@@ -91,17 +91,13 @@ def _tell(
 def _list_distinct(link: Link, stub: v1.DuplicateServiceStub, id: str) -> None:
     request = v1.ListDistinctRequest(id=id, page_size=PAGE_ROWS)
     rows: list[tuple[str, ...]] = []
-    while True:
-        answer = link.call(stub.ListDistinct, request)
-        for other in answer.customers:
+    for page in link.pages(stub.ListDistinct, request):
+        for other in page.customers:
             if link.as_json:
                 show.json_line(other)
             else:
                 when = other.time.ToDatetime().isoformat(" ", "seconds")
                 rows.append((other.id, other.display_name, other.actor, when, other.reason))
-        request.page_token = answer.next_page_token
-        if not request.page_token:
-            break
     if rows:
         show.table("Not the same", ("customer", "name", "who", "when", "why"), rows)
     elif not link.as_json:

@@ -12,7 +12,7 @@ import typer
 from namesake import v1
 from service.cli import show
 from service.cli.following import begun, finish, follow
-from service.cli.link import Link, remote
+from service.cli.link import Link, OutputOption, remote
 from service.errors import InvalidArgument
 from service.transfer.files import STANDARD_STREAM, CsvReader, CsvWriter, Source, whole
 
@@ -59,7 +59,7 @@ def groups(
     link: Link,
     least: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least probability.")] = 0.0,
     most: Annotated[float, typer.Option(min=0.0, max=1.0, help="Largest; 0: any.")] = 0.0,
-    output: Annotated[str, typer.Option(help="CSV to write all to; - for stdout.")] = "",
+    output: OutputOption = "",
 ) -> None:
     """Show the groups of the last scan, surest first.
 
@@ -86,12 +86,8 @@ def groups(
 
 def _groups(link: Link, request: v1.ListDuplicateGroupsRequest) -> Iterator[v1.DuplicateGroup]:
     stub = v1.DuplicateServiceStub(link.channel)
-    while True:
-        page = link.call(stub.ListDuplicateGroups, request)
+    for page in link.pages(stub.ListDuplicateGroups, request):
         yield from page.groups
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def _rows(number: int, group: v1.DuplicateGroup) -> Iterator[tuple[str, ...]]:

@@ -16,18 +16,17 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from typing import NamedTuple
 
 from service.core._text cimport Texts
+from service.core._write cimport (
+    FIXED64, LENGTH, VARINT_LIMIT, Out, bytes_size, close_message, open_message, put,
+    put_bytes, put_head, put_number, put_varint, reserve, varint_size,
+)
 
 ctypedef const unsigned char* Bytes
-
-cdef enum:  # wire types
-    VARINT = 0
-    FIXED64 = 1
-    LENGTH = 2
 
 cdef enum:  # fields of ImportBatch
     BATCH_NUMBER = 1
@@ -87,7 +86,6 @@ cdef enum:  # values of Consent
     DENIED = 2
 
 cdef enum:
-    VARINT_LIMIT = 10  # bytes
     CELLS_LIMIT = 1 << 30  # so that no product overflows
     DEPTH = 3  # of the messages: customer, contact, preferences
     WORDS_LIMIT = 3  # of an enum
@@ -394,11 +392,6 @@ def _forms(int what):
 
 # Writing.
 
-cdef struct _Out:
-    unsigned char* start
-    Py_ssize_t size
-    Py_ssize_t capacity
-
 cdef struct _Fault:
     Py_ssize_t row
     int place  # of the column
@@ -413,7 +406,7 @@ cdef struct _Faults:
 def encode(columns, Py_ssize_t count, *, Py_ssize_t limit, uint64_t number=0):
     """Return an encoded batch and the rows that are not in it; see `_columns.pyi`."""
     cdef _Plan plan = _Plan(columns)
-    cdef _Out out
+    cdef Out out
     cdef _Faults faults
     for _, cells in columns:
         if len(cells) != count:
@@ -434,23 +427,23 @@ def encode(columns, Py_ssize_t count, *, Py_ssize_t limit, uint64_t number=0):
 
 
 cdef int _put_batch(
-    _Out* out, _Faults* faults, const _Part* parts, Py_ssize_t part_count, Py_ssize_t count,
+    Out* out, _Faults* faults, const _Part* parts, Py_ssize_t part_count, Py_ssize_t count,
     Py_ssize_t limit, uint64_t number,
 ) except -1 nogil:
-    cdef Py_ssize_t row, start
+    cdef Py_ssize_t row, before, start
     cdef int why, place = 0
-    _reserve(out, 4096)
+    reserve(out, 4096)
     if number:
-        _put_number(out, BATCH_NUMBER, number)
+        put_number(out, BATCH_NUMBER, number)
     for row in range(count):
-        _reserve(out, 2 * VARINT_LIMIT)
-        start = _open(out, BATCH_CUSTOMERS, ROW_SIZE_GUESS)
+        before = out.size
+        start = open_message(out, BATCH_CUSTOMERS, ROW_SIZE_GUESS)
         why = _put_message(out, parts, 0, part_count, 0, row, &place)
         if why:
-            out.size = start - ROW_SIZE_GUESS - 1
+            out.size = before
             _refuse(faults, row, place, why)
             continue
-        _close(out, start, ROW_SIZE_GUESS)
+        close_message(out, start, ROW_SIZE_GUESS)
         if out.size > limit:
             with gil:
                 raise OverflowError("the rows are larger than the limit")
@@ -474,11 +467,11 @@ cdef int _refuse(_Faults* faults, Py_ssize_t row, int place, int why) except -1 
 
 
 cdef int _put_message(
-    _Out* out, const _Part* parts, Py_ssize_t first, Py_ssize_t last, int depth, Py_ssize_t row,
+    Out* out, const _Part* parts, Py_ssize_t first, Py_ssize_t last, int depth, Py_ssize_t row,
     int* place,
 ) except -1 nogil:
     """Write the fields of a message; return why the row is refused, with the column's place."""
-    cdef Py_ssize_t i = first, start
+    cdef Py_ssize_t i = first, before, start
     cdef int why
     while i < last:
         if parts[i].depth == depth:
@@ -488,20 +481,20 @@ cdef int _put_message(
                 return why
             i += 1
             continue
-        _reserve(out, 2 * VARINT_LIMIT)
-        start = _open(out, parts[i].path[depth], SIZE_GUESS)
+        before = out.size
+        start = open_message(out, parts[i].path[depth], SIZE_GUESS)
         why = _put_message(out, parts, i, parts[i].ends[depth], depth + 1, row, place)
         if why:
             return why
         if out.size > start:
-            _close(out, start, SIZE_GUESS)
+            close_message(out, start, SIZE_GUESS)
         else:  # an empty message says nothing
-            out.size = start - SIZE_GUESS - _varint_size(parts[i].path[depth] << 3)
+            out.size = before
         i = parts[i].ends[depth]
     return FINE
 
 
-cdef inline int _put_cell(_Out* out, const _Part* part, Py_ssize_t row) except -1 nogil:
+cdef inline int _put_cell(Out* out, const _Part* part, Py_ssize_t row) except -1 nogil:
     """Write what a cell says; return why the row is refused."""
     cdef Py_ssize_t i
     if part.form == TEXT:
@@ -516,75 +509,71 @@ cdef inline int _put_cell(_Out* out, const _Part* part, Py_ssize_t row) except -
     return FINE
 
 
-cdef int _put_text(_Out* out, const _Part* part, Py_ssize_t i) except -1 nogil:
+cdef int _put_text(Out* out, const _Part* part, Py_ssize_t i) except -1 nogil:
     """Write what a text says that is not empty."""
     cdef int number = part.path[part.depth]
     cdef Bytes text = <Bytes>part.starts[i]
     cdef Py_ssize_t size = part.sizes[i], inner
-    _reserve(out, size + part.head_size + 6 * VARINT_LIMIT)
+    reserve(out, size + part.head_size + 6 * VARINT_LIMIT)
     if part.what == PLAIN:
-        _put_bytes(out, number, text, size)
+        put_bytes(out, number, text, size)
     elif part.what == POINT:
-        inner = _bytes_size(POINT_VALUE, size) + (2 if part.kind else 0)
-        _put_varint(out, number << 3 | LENGTH)
-        _put_varint(out, inner)
-        _put_bytes(out, POINT_VALUE, text, size)
+        inner = bytes_size(POINT_VALUE, size) + (2 if part.kind else 0)
+        put_head(out, number, inner)
+        put_bytes(out, POINT_VALUE, text, size)
         if part.kind:
-            _put_number(out, POINT_KIND, part.kind)
+            put_number(out, POINT_KIND, part.kind)
     elif part.what == PAIR:
-        _put_varint(out, number << 3 | LENGTH)
-        _put_varint(out, part.head_size + _bytes_size(IDENTITY_VALUE, size))
-        _put_head(out, part)
-        _put_bytes(out, IDENTITY_VALUE, text, size)
+        put_head(out, number, part.head_size + bytes_size(IDENTITY_VALUE, size))
+        put(out, part.head, part.head_size)
+        put_bytes(out, IDENTITY_VALUE, text, size)
     elif part.what == WORD:
         return _put_word(out, part, text, size)
     elif part.what == DATE:
         return _put_written_date(out, number, text, size)
     elif part.what == CUSTOM:
-        _open_custom(out, part, _bytes_size(CUSTOM_TEXT, size))
-        _put_bytes(out, CUSTOM_TEXT, text, size)
+        _open_custom(out, part, bytes_size(CUSTOM_TEXT, size))
+        put_bytes(out, CUSTOM_TEXT, text, size)
     else:
         return _put_custom_date(out, part, text, size, 0)
     return FINE
 
 
-cdef int _put_word(_Out* out, const _Part* part, Bytes text, Py_ssize_t size) noexcept nogil:
+cdef int _put_word(Out* out, const _Part* part, Bytes text, Py_ssize_t size) noexcept nogil:
     cdef int i
     for i in range(part.word_count):
         if part.word_sizes[i] == size and memcmp(part.words[i], text, size) == 0:
-            _put_number(out, part.path[part.depth], i + 1)
+            put_number(out, part.path[part.depth], i + 1)
             return FINE
     return NO_WORD
 
 
-cdef int _put_value(_Out* out, const _Part* part, Py_ssize_t i) except -1 nogil:
+cdef int _put_value(Out* out, const _Part* part, Py_ssize_t i) except -1 nogil:
     """Write what a flag, a number or a date says."""
     cdef int number = part.path[part.depth]
     cdef uint64_t value
     cdef int32_t days
-    _reserve(out, part.head_size + 6 * VARINT_LIMIT)
+    reserve(out, part.head_size + 6 * VARINT_LIMIT)
     if part.form == FLAG:
         value = _bit(part.values, i)
         if part.what == YES:
             if value:
-                _put_number(out, number, 1)
+                put_number(out, number, 1)
         elif part.what == GRANT:
-            _put_varint(out, number << 3 | LENGTH)
-            _put_varint(out, 4)
-            _put_number(out, CHANNEL, part.kind)
-            _put_number(out, CONSENT, GRANTED if value else DENIED)
+            put_head(out, number, 4)
+            put_number(out, CHANNEL, part.kind)
+            put_number(out, CONSENT, GRANTED if value else DENIED)
         else:
             _open_custom(out, part, 2)
-            _put_number(out, CUSTOM_FLAG, value)
+            put_number(out, CUSTOM_FLAG, value)
     elif part.form == INTEGER:
         memcpy(&value, part.values + 8 * i, 8)
-        _open_custom(out, part, 1 + _varint_size(value))
-        _put_number(out, CUSTOM_INTEGER, value)
+        _open_custom(out, part, 1 + varint_size(value))
+        put_number(out, CUSTOM_INTEGER, value)
     elif part.form == NUMBER:
         _open_custom(out, part, 9)
-        _put_varint(out, CUSTOM_NUMBER << 3 | FIXED64)
-        memcpy(out.start + out.size, part.values + 8 * i, 8)
-        out.size += 8
+        put_varint(out, CUSTOM_NUMBER << 3 | FIXED64)
+        put(out, part.values + 8 * i, 8)
     else:
         memcpy(&days, part.values + 4 * i, 4)
         if part.what == DATE:
@@ -593,23 +582,21 @@ cdef int _put_value(_Out* out, const _Part* part, Py_ssize_t i) except -1 nogil:
     return FINE
 
 
-cdef inline void _open_custom(_Out* out, const _Part* part, Py_ssize_t size) noexcept nogil:
+cdef inline void _open_custom(Out* out, const _Part* part, Py_ssize_t size) noexcept nogil:
     """Begin the entry of a custom field whose value has `size` bytes."""
-    cdef Py_ssize_t inner = part.head_size + 1 + _varint_size(size) + size
-    _put_varint(out, CUSTOM_FIELDS << 3 | LENGTH)
-    _put_varint(out, inner)
-    _put_head(out, part)
-    _put_varint(out, ENTRY_VALUE << 3 | LENGTH)
-    _put_varint(out, size)
+    cdef Py_ssize_t inner = part.head_size + bytes_size(ENTRY_VALUE, size)
+    put_head(out, CUSTOM_FIELDS, inner)
+    put(out, part.head, part.head_size)
+    put_head(out, ENTRY_VALUE, size)
 
 
 cdef int _put_custom_date(
-    _Out* out, const _Part* part, Bytes text, Py_ssize_t size, int32_t days
+    Out* out, const _Part* part, Bytes text, Py_ssize_t size, int32_t days
 ) noexcept nogil:
-    cdef _Out date  # some bytes: its size goes before it
+    cdef Out date  # some bytes: its size goes before it
     cdef unsigned char room[4 * VARINT_LIMIT]
     cdef int why
-    date.start, date.size, date.capacity = room, 0, 4 * VARINT_LIMIT
+    date.start, date.size, date.capacity = room, 0, sizeof(room)
     if text != NULL:
         why = _put_written_date(&date, CUSTOM_DATE, text, size)
     else:
@@ -617,12 +604,11 @@ cdef int _put_custom_date(
     if why:
         return why
     _open_custom(out, part, date.size)
-    memcpy(out.start + out.size, room, date.size)
-    out.size += date.size
+    put(out, room, date.size)
     return FINE
 
 
-cdef int _put_written_date(_Out* out, int number, Bytes text, Py_ssize_t size) noexcept nogil:
+cdef int _put_written_date(Out* out, int number, Bytes text, Py_ssize_t size) noexcept nogil:
     """Write a date that is given as 1990-03-04, 1990-03, 1990, --03-04 or --03."""
     cdef int year = 0, month = 0, day = 0
     cdef Bytes at = text
@@ -670,7 +656,7 @@ cdef int _days(int year, int month) noexcept nogil:
     return 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
 
 
-cdef int _put_day(_Out* out, int number, int32_t days) noexcept nogil:
+cdef int _put_day(Out* out, int number, int32_t days) noexcept nogil:
     """Write a date that is given as days since 1970-01-01."""
     # Counted from 0000-03-01, years end with their leap day, and 400 of them have 146,097 days.
     cdef int64_t since = <int64_t>days + 719_468
@@ -690,88 +676,14 @@ cdef int _put_day(_Out* out, int number, int32_t days) noexcept nogil:
     return FINE
 
 
-cdef void _put_date(_Out* out, int number, int year, int month, int day) noexcept nogil:
+cdef void _put_date(Out* out, int number, int year, int month, int day) noexcept nogil:
     cdef Py_ssize_t size = (
-        (1 + _varint_size(year) if year else 0) + (2 if month else 0) + (2 if day else 0)
+        (1 + varint_size(year) if year else 0) + (2 if month else 0) + (2 if day else 0)
     )
-    _put_varint(out, number << 3 | LENGTH)
-    _put_varint(out, size)
+    put_head(out, number, size)
     if year:
-        _put_number(out, DATE_YEAR, year)
+        put_number(out, DATE_YEAR, year)
     if month:
-        _put_number(out, DATE_MONTH, month)
+        put_number(out, DATE_MONTH, month)
     if day:
-        _put_number(out, DATE_DAY, day)
-
-
-cdef inline int _reserve(_Out* out, Py_ssize_t more) except -1 nogil:
-    """Make room for `more` bytes; what is written after it is not checked again."""
-    cdef Py_ssize_t capacity
-    cdef void* grown
-    if out.capacity - out.size >= more:
-        return 0
-    capacity = max(out.size + more, 2 * out.capacity)
-    grown = realloc(out.start, capacity)
-    if grown == NULL:
-        with gil:
-            raise MemoryError
-    out.start, out.capacity = <unsigned char*>grown, capacity
-    return 0
-
-
-cdef inline Py_ssize_t _open(_Out* out, int number, int guess) noexcept nogil:
-    """Begin a message whose size is not known yet; return where its content begins."""
-    _put_varint(out, number << 3 | LENGTH)
-    out.size += guess
-    return out.size
-
-
-cdef inline int _close(_Out* out, Py_ssize_t start, int guess) except -1 nogil:
-    """Write the size of a message before it, which moves if that needs more or fewer bytes."""
-    cdef Py_ssize_t size = out.size - start
-    cdef Py_ssize_t needed = _varint_size(size)
-    if needed != guess:
-        _reserve(out, VARINT_LIMIT)
-        memmove(out.start + start + needed - guess, out.start + start, size)
-    out.size = start - guess
-    _put_varint(out, size)
-    out.size += size
-    return 0
-
-
-cdef inline void _put_varint(_Out* out, uint64_t value) noexcept nogil:
-    while value > 0x7F:
-        out.start[out.size] = <unsigned char>(value & 0x7F | 0x80)
-        out.size += 1
-        value >>= 7
-    out.start[out.size] = <unsigned char>value
-    out.size += 1
-
-
-cdef inline void _put_number(_Out* out, int number, uint64_t value) noexcept nogil:
-    _put_varint(out, number << 3 | VARINT)
-    _put_varint(out, value)
-
-
-cdef inline void _put_head(_Out* out, const _Part* part) noexcept nogil:
-    memcpy(out.start + out.size, part.head, part.head_size)
-    out.size += part.head_size
-
-
-cdef inline void _put_bytes(_Out* out, int number, Bytes text, Py_ssize_t size) noexcept nogil:
-    _put_varint(out, number << 3 | LENGTH)
-    _put_varint(out, size)
-    memcpy(out.start + out.size, text, size)
-    out.size += size
-
-
-cdef inline Py_ssize_t _bytes_size(int number, Py_ssize_t size) noexcept nogil:
-    return _varint_size(number << 3) + _varint_size(size) + size
-
-
-cdef inline Py_ssize_t _varint_size(uint64_t value) noexcept nogil:
-    cdef Py_ssize_t size = 1
-    while value > 0x7F:
-        value >>= 7
-        size += 1
-    return size
+        put_number(out, DATE_DAY, day)

@@ -8,7 +8,6 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memcpy
 
 from service.core._text cimport FEW
 from service.core._walk cimport (
@@ -16,17 +15,17 @@ from service.core._walk cimport (
     ADDRESS_PRIMARY, BIRTH_DATE, Bytes, CAMPAIGNS, COMMENT, COMPANY_NAME, CREATE_TIME,
     CUSTOM_FIELDS, DATE_DAY, DATE_MONTH, DATE_YEAR, EMAILS, ENTRY_KEY, ENTRY_VALUE, FIELDS_LIMIT,
     FINDING_VERDICT, FIRST_NAME, Field, GENDER, GROUPS, ID, IDENTITIES, IDENTITY_TYPE,
-    IDENTITY_VALUE, KIND, LAST_NAME, LENGTH, MIDDLE_NAME, OWNER, PHONES, POINT_FINDING, POINT_KIND,
+    IDENTITY_VALUE, KIND, LAST_NAME, MIDDLE_NAME, OWNER, PHONES, POINT_FINDING, POINT_KIND,
     POINT_VALUE, PREFERENCES, PREFERENCES_NO_CALL, PREFERENCES_NO_EMAIL, SOURCES, STAGE, STATE,
     Span, TAGS as CUSTOMER_TAGS, TEXTS_VALUES, TIMESTAMP_NANOS, TIMESTAMP_SECONDS, TITLE,
     UPDATE_TIME, VALUE_DATE, VALUE_FLAG, VALUE_INTEGER, VALUE_NUMBER, VALUE_TEXT, VALUE_TEXTS,
     VALUE_TIME, is_same, read_field, read_time, size_of, spans_of,
 )
+from service.core._write cimport Out, bytes_size, put, put_head
 
 cdef enum:
     WORD_LISTS = 4
     VERDICTS_LIMIT = 32  # bits of a set
-    VARINT_LIMIT = 10  # bytes
 
 # Message → tag (number << 3 | wire type) → name: all that is read of stored customers, here and
 # in `_tabulate`.
@@ -257,7 +256,7 @@ cdef class Fields:
         cdef Span* spans = spans_of(owner)
         cdef Py_ssize_t* sizes = NULL
         cdef bytes made
-        cdef unsigned char* to
+        cdef Out out
         cdef bint is_whole
         try:
             sizes = <Py_ssize_t*>PyMem_Malloc(max(count, 1) * sizeof(Py_ssize_t))
@@ -266,16 +265,15 @@ cdef class Fields:
             with nogil:
                 is_whole = self._measure(spans, count, sizes)
                 for i in range(count):
-                    size += _varint_size(number << 3 | LENGTH) + _varint_size(sizes[i]) + sizes[i]
+                    size += bytes_size(number, sizes[i])
             if not is_whole:
                 raise ValueError("a record is no customer message")
             made = PyBytes_FromStringAndSize(NULL, size)
-            to = <unsigned char*>PyBytes_AS_STRING(made)
+            out.start, out.size, out.capacity = <unsigned char*>PyBytes_AS_STRING(made), 0, size
             with nogil:
                 for i in range(count):
-                    to = _put_varint(to, number << 3 | LENGTH)
-                    to = _put_varint(to, sizes[i])
-                    to = self._copy(spans[i], to)
+                    put_head(&out, number, sizes[i])
+                    self._copy(spans[i], &out)
         finally:
             PyMem_Free(sizes)
             PyMem_Free(spans)
@@ -304,35 +302,13 @@ cdef class Fields:
     cdef inline bint _shows(self, uint64_t tag) noexcept nogil:
         return tag >> 3 < FIELDS_LIMIT and self._wanted[tag >> 3]
 
-    cdef unsigned char* _copy(self, Span rest, unsigned char* to) noexcept nogil:
+    cdef void _copy(self, Span rest, Out* out) noexcept nogil:
         """Write what is shown of a record that was measured."""
         cdef Field field
         cdef Bytes start = rest.at  # of what is to be copied together
         if not self._is_all:
             while rest.at < rest.end and read_field(&rest, &field):
                 if not self._shows(field.tag):
-                    to = _put(to, start, field.start)
+                    put(out, start, field.start - start)
                     start = rest.at
-        return _put(to, start, rest.end)
-
-
-cdef inline unsigned char* _put(unsigned char* to, Bytes at, Bytes end) noexcept nogil:
-    memcpy(to, at, end - at)
-    return to + (end - at)
-
-
-cdef inline unsigned char* _put_varint(unsigned char* to, uint64_t value) noexcept nogil:
-    while value > 0x7F:
-        to[0] = <unsigned char>(value & 0x7F | 0x80)
-        to += 1
-        value >>= 7
-    to[0] = <unsigned char>value
-    return to + 1
-
-
-cdef inline Py_ssize_t _varint_size(uint64_t value) noexcept nogil:
-    cdef Py_ssize_t size = 1
-    while value > 0x7F:
-        value >>= 7
-        size += 1
-    return size
+        put(out, start, rest.end - start)

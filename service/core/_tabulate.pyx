@@ -20,11 +20,12 @@ from service.core._walk cimport (
     ADDRESS_PRIMARY, BIRTH_DATE, Bytes, CAMPAIGNS, COMMENT, COMPANY_NAME, CREATE_TIME,
     CUSTOM_FIELDS, DATE_DAY, DATE_MONTH, DATE_YEAR, EMAILS, ENTRY_KEY, ENTRY_VALUE, FIELDS_LIMIT,
     FIRST_NAME, Field, GENDER, GROUPS, ID, IDENTITIES, IDENTITY_TYPE, IDENTITY_VALUE, KIND,
-    LAST_NAME, LENGTH, MIDDLE_NAME, OWNER, PHONES, POINT_KIND, POINT_VALUE, PREFERENCES,
+    LAST_NAME, MIDDLE_NAME, OWNER, PHONES, POINT_KIND, POINT_VALUE, PREFERENCES,
     PREFERENCES_NO_CALL, PREFERENCES_NO_EMAIL, SOURCES, STAGE, STATE, Span, TAGS, TEXTS_VALUES,
     TITLE, UPDATE_TIME, VALUE_DATE, VALUE_FLAG, VALUE_INTEGER, VALUE_NUMBER, VALUE_TEXT,
     VALUE_TEXTS, VALUE_TIME, is_same, read_field, read_time, size_of, spans_of,
 )
+from service.core._write cimport LENGTH
 
 cdef enum:  # shapes of a column
     TEXT = 0
@@ -161,8 +162,9 @@ cdef bint _grow(_Buffer* buffer, Py_ssize_t more) noexcept nogil:
 cdef inline bint _append(_Buffer* buffer, const void* at, Py_ssize_t size) noexcept nogil:
     if not _grow(buffer, size):
         return False
-    memcpy(buffer.start + buffer.size, at, size)
-    buffer.size += size
+    if size:  # else neither need be anywhere, and memcpy takes no NULL
+        memcpy(buffer.start + buffer.size, at, size)
+        buffer.size += size
     return True
 
 

@@ -14,13 +14,9 @@ from cpython.mem cimport PyMem_Malloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 
-ctypedef const unsigned char* Bytes
+from service.core._write cimport FIXED32, FIXED64, LENGTH, VARINT
 
-cdef enum:  # wire types
-    VARINT = 0
-    FIXED64 = 1
-    LENGTH = 2
-    FIXED32 = 5
+ctypedef const unsigned char* Bytes
 
 cdef enum:  # tags of Customer
     ID = 1 << 3 | LENGTH

@@ -19,22 +19,20 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from service.core._features cimport Packed
 from service.core._text cimport FEW, Column, Texts
+from service.core._write cimport (
+    FIXED32, FIXED64, LENGTH, VARINT, VARINT_LIMIT, Out, bytes_size, close_message, open_message,
+    put, put_bytes, put_head, put_number, reserve, varint_size,
+)
 from service.core.model import Card, Channel, Held, Identity, Point, Reason, Sealed
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 ctypedef const unsigned char* Bytes
-
-cdef enum:  # wire types
-    VARINT = 0
-    FIXED64 = 1
-    LENGTH = 2
-    FIXED32 = 5
 
 cdef enum:  # shapes of a field
     REFUSED = 0  # a row that has it is not taken
@@ -130,7 +128,7 @@ cdef enum:  # bounds that no setting changes, the first five as in server/rules.
     REPEATS_LIMIT = 200  # entries of a list that are compared with each other
     POINTS = 4  # e-mails, and phones, that are compared: as in _features.pxd
     WORD_TAG_SIZE = 2  # bytes of the tags of fields 16 to 2047
-    VARINT_LIMIT = 10  # bytes
+    CONTACT_SIZE_GUESS = 2  # bytes of a contact's size, with its findings
     FIELDS_LIMIT = 32  # slots of a table: field numbers end below
 
 # Sections of a row, in the order of their fields; each is one span.
@@ -874,7 +872,7 @@ cdef class Extra:
             parts = [word.encode() for word in words]
             self.counts[<int>index] = len(parts)
             for part in parts:
-                self.size += WORD_TAG_SIZE + _varint_size(len(part)) + len(part)
+                self.size += WORD_TAG_SIZE + varint_size(len(part)) + len(part)
                 self.longest = max(self.longest, len(part))
                 self.is_broken |= not part or b"\0" in part
             encoded.append(tuple(dict.fromkeys(parts)))
@@ -1078,11 +1076,6 @@ cdef tuple _identities(const Bytes* edges):
 
 # Writing.
 
-cdef struct _Out:
-    unsigned char* start
-    Py_ssize_t size
-    Py_ssize_t capacity
-
 cdef struct _Point:
     _Span value  # the whole field
     _Span middle  # kind, primary and verification as given, whole fields
@@ -1141,7 +1134,7 @@ cdef class Draft:
 
         `encode_finding` gives the encoded message of a `Finding`.
         """
-        cdef _Out out
+        cdef Out out
         cdef _Supply supply
         cdef _Found* found = NULL
         cdef list kept = [], mobiles = []
@@ -1229,13 +1222,13 @@ cdef tuple _assumed(int kind, int state):
 
 
 cdef int _put_body(
-    _Out* out, const Bytes* edges, int kind, int state, const _Added* added, _Supply* supply
+    Out* out, const Bytes* edges, int kind, int state, const _Added* added, _Supply* supply
 ) except -1 nogil:
     """Write a row's body; return how many contacts it has. `supply` is used up."""
     cdef int contacts
-    _reserve(out, edges[SECTIONS] - edges[0] + 256)
-    _put_number(out, KIND, kind if kind else KIND_PERSON)
-    _put_number(out, STATE, state if state else STATE_ACTIVE)
+    reserve(out, edges[SECTIONS] - edges[0] + 256)
+    put_number(out, KIND, kind if kind else KIND_PERSON)
+    put_number(out, STATE, state if state else STATE_ACTIVE)
     _copy(out, _part(edges, SECTION_PLAIN))
     _put_points(out, EMAILS, _part(edges, SECTION_EMAILS), False, supply)
     _put_points(out, PHONES, _part(edges, SECTION_PHONES), True, supply)
@@ -1252,7 +1245,7 @@ cdef inline _Span _part(const Bytes* edges, int section) noexcept nogil:
     return span
 
 
-cdef int _put_words(_Out* out, const Bytes* edges, const _Added* added) except -1 nogil:
+cdef int _put_words(Out* out, const Bytes* edges, const _Added* added) except -1 nogil:
     """Write the lists of words: the row's own, then those that are added and not there."""
     cdef int index
     cdef Py_ssize_t place = 0
@@ -1264,14 +1257,14 @@ cdef int _put_words(_Out* out, const Bytes* edges, const _Added* added) except -
             word.start = edges[SECTION_WORDS + index + 1]
             word.body = added.words[place]
             if not _is_repeated(edges[SECTION_WORDS + index], &word):
-                _reserve(out, _field_size(TAGS + index, word.body))
+                reserve(out, _field_size(TAGS + index, word.body))
                 _put_field(out, TAGS + index, word.body)
             place += 1
     return 0
 
 
 cdef int _put_points(
-    _Out* out, int number, _Span entries, bint is_phone, _Supply* supply
+    Out* out, int number, _Span entries, bint is_phone, _Supply* supply
 ) except -1 nogil:
     """Write the e-mails or phones of one owner, the same once."""
     cdef const _Rule* rules = &_PHONE_NUMBER[0] if is_phone else &_EMAIL_ADDRESS[0]
@@ -1321,7 +1314,7 @@ cdef inline _Span _name(const _Found* found, _Span point) noexcept nogil:
     return field.body
 
 
-cdef int _put_contacts(_Out* out, _Span entries, _Supply* supply) except -1 nogil:
+cdef int _put_contacts(Out* out, _Span entries, _Supply* supply) except -1 nogil:
     """Write the contacts, whose ids are 1, 2, 3 …; return how many."""
     cdef _Cursor cursor = _cursor(entries, 0)
     cdef _Field field
@@ -1334,14 +1327,14 @@ cdef int _put_contacts(_Out* out, _Span entries, _Supply* supply) except -1 nogi
         number += 1
         id = _decimal(number, digits)
         _read_contact(field.body, &contact)
-        start = _open(out, CONTACTS)
-        _reserve(out, _field_size(CONTACT_ID, id))
+        start = open_message(out, CONTACTS, CONTACT_SIZE_GUESS)
+        reserve(out, _field_size(CONTACT_ID, id))
         _put_field(out, CONTACT_ID, id)
         _copy(out, contact.names)
         _put_points(out, CONTACT_EMAILS, contact.emails, False, supply)
         _put_points(out, CONTACT_PHONES, contact.phones, True, supply)
         _copy(out, contact.preferences)
-        _close(out, start)
+        close_message(out, start, CONTACT_SIZE_GUESS)
     return number
 
 
@@ -1416,7 +1409,7 @@ cdef void _read_point(_Span span, const _Rule* rules, _Point* point) noexcept no
 
 
 cdef int _put_point(
-    _Out* out, int number, const _Point* point, const _Found* found
+    Out* out, int number, const _Point* point, const _Found* found
 ) except -1 nogil:
     """Write a contact point in the order of its fields."""
     cdef Py_ssize_t size = _size(point.value) + _size(point.middle)
@@ -1425,102 +1418,43 @@ cdef int _put_point(
     size += _field_size(POINT_FINDING, found.finding)
     size += _text_size(PHONE_EXTENSION, found.extension)
     size += _text_size(PHONE_REGION, found.region)
-    size += 1 + _varint_size(found.type) if found.type else 0
-    _reserve(out, size + 2 * VARINT_LIMIT)
-    _put_varint(out, number << 3 | LENGTH)
-    _put_varint(out, size)
+    size += 1 + varint_size(found.type) if found.type else 0
+    reserve(out, size + 2 * VARINT_LIMIT)
+    put_head(out, number, size)
     _put(out, point.value)
     _put_text(out, POINT_NORMAL, found.normal)
     _put(out, point.middle)
     if not point.has_verification:
-        _put_number(out, POINT_VERIFICATION, VERIFICATION_UNVERIFIED)
+        put_number(out, POINT_VERIFICATION, VERIFICATION_UNVERIFIED)
     _put_field(out, POINT_FINDING, found.finding)
     _put_text(out, PHONE_EXTENSION, found.extension)
     _put_text(out, PHONE_REGION, found.region)
     if found.type:
-        _put_number(out, PHONE_TYPE, found.type)
+        put_number(out, PHONE_TYPE, found.type)
     return 0
 
 
-cdef int _reserve(_Out* out, Py_ssize_t more) except -1 nogil:
-    """Make room for `more` bytes; what is written after it is not checked again."""
-    cdef Py_ssize_t capacity
-    cdef void* grown
-    if out.capacity - out.size >= more:
-        return 0
-    capacity = max(out.size + more, 2 * out.capacity)
-    grown = realloc(out.start, capacity)
-    if grown == NULL:
-        with gil:
-            raise MemoryError
-    out.start = <unsigned char*>grown
-    out.capacity = capacity
-    return 0
-
-
-cdef inline int _copy(_Out* out, _Span span) except -1 nogil:
-    _reserve(out, _size(span))
+cdef inline int _copy(Out* out, _Span span) except -1 nogil:
+    reserve(out, _size(span))
     _put(out, span)
     return 0
 
 
-cdef inline void _put(_Out* out, _Span span) noexcept nogil:
-    memcpy(out.start + out.size, span.at, _size(span))
-    out.size += _size(span)
+cdef inline void _put(Out* out, _Span span) noexcept nogil:
+    put(out, span.at, _size(span))
 
 
-cdef Py_ssize_t _open(_Out* out, int number) except -1 nogil:
-    """Begin a message whose size is not known yet; return where its content begins."""
-    _reserve(out, 2 * VARINT_LIMIT)
-    _put_varint(out, number << 3 | LENGTH)
-    out.size += VARINT_LIMIT  # room for the size
-    return out.size
+cdef inline void _put_field(Out* out, int number, _Span body) noexcept nogil:
+    put_bytes(out, number, body.at, _size(body))
 
 
-cdef void _close(_Out* out, Py_ssize_t start) noexcept nogil:
-    """Write the size of a message before it, and move it there."""
-    cdef Py_ssize_t size = out.size - start
-    out.size = start - VARINT_LIMIT
-    _put_varint(out, size)
-    memmove(out.start + out.size, out.start + start, size)
-    out.size += size
-
-
-cdef inline void _put_varint(_Out* out, uint64_t value) noexcept nogil:
-    while value > 0x7F:
-        out.start[out.size] = <unsigned char>(value & 0x7F | 0x80)
-        out.size += 1
-        value >>= 7
-    out.start[out.size] = <unsigned char>value
-    out.size += 1
-
-
-cdef inline void _put_number(_Out* out, int number, uint64_t value) noexcept nogil:
-    _put_varint(out, number << 3 | VARINT)
-    _put_varint(out, value)
-
-
-cdef inline void _put_field(_Out* out, int number, _Span body) noexcept nogil:
-    _put_varint(out, number << 3 | LENGTH)
-    _put_varint(out, _size(body))
-    _put(out, body)
-
-
-cdef inline void _put_text(_Out* out, int number, _Span text) noexcept nogil:
+cdef inline void _put_text(Out* out, int number, _Span text) noexcept nogil:
     if text.at != text.end:
         _put_field(out, number, text)
 
 
-cdef inline Py_ssize_t _varint_size(uint64_t value) noexcept nogil:
-    cdef Py_ssize_t size = 1
-    while value > 0x7F:
-        value >>= 7
-        size += 1
-    return size
-
-
 cdef inline Py_ssize_t _field_size(int number, _Span body) noexcept nogil:
-    return _varint_size(number << 3) + _varint_size(_size(body)) + _size(body)
+    return bytes_size(number, _size(body))
 
 
 cdef inline Py_ssize_t _text_size(int number, _Span text) noexcept nogil:
@@ -1879,7 +1813,7 @@ cdef int _supply_phones(
 cdef int _write(
     Prepared made, Batch batch, _Columns* mail, _Columns* call, const char* waits
 ) except -1 nogil:
-    cdef _Out out
+    cdef Out out
     cdef _Supply supply
     cdef const _Row* row
     cdef Py_ssize_t i, emails = 0, phones = 0, keys = 0, awaited = 0
@@ -2137,7 +2071,7 @@ cdef Py_ssize_t stamp(
 
     There is room for body, id, `times` (the encoded times of the record) and STAMP_BYTES.
     """
-    cdef _Out out
+    cdef Out out
     cdef _Span span
     cdef unsigned char[16] digits
     out.start, out.size, out.capacity = to, 0, 0

@@ -2,7 +2,8 @@
 
 The rows of a batch and the job's progress are one transaction. Rows that are surely new
 (`Intake.stale`) are created together, as many as follow each other; each other row is decided as a
-save is, in its turn.
+save is, in its turn. These take long, so that a batch with many of them is cut into parts, of a
+transaction each: between them card saves are served.
 """
 
 from __future__ import annotations
@@ -54,12 +55,16 @@ class Batch(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Which batch it is: of which job, in which stream; and how many failures a job keeps."""
+    """Which batch it is: of which job, in which stream; and its bounds.
+
+    How many failures a job keeps, and how many rows are decided one by one in a transaction.
+    """
 
     job_id: str
     number: int
     stream: int
     failures_kept: int
+    part_rows: int
 
 
 class Other(NamedTuple):
@@ -102,23 +107,38 @@ class BatchRun:
         self._codec = codec
         self._keys = [key for other in rest.others for key in _keys_of(other, index)]
         self._by_id, self._asked = terms.asked
+        self._durable: list[RowFailure] = []  # of parts before this one
+        self._failures: list[RowFailure] = []
         self._begin()
 
     def _begin(self) -> None:
+        if self._failures:  # of a part before this one, or of another try of this one
+            self._durable += self._failures
         self._tally: Counter[Outcome] = Counter()
+        self._stale: list[int] = []
         self._left: list[tuple[int, Decide[Saved]]] = []
         self._fault: Exception | None = None
-        self.failures: list[RowFailure] = []
+        self._failures = []
+        self._end = 0  # rows of the batch that are done with this part; 0: all
         self.is_open = False
         self._job = Job(self._origin.job_id, batch=self._origin.number - 1)
         self._first_row = 0
+
+    @property
+    def failures(self) -> list[RowFailure]:
+        """The failures of the batch so far, by row."""
+        return [*self._durable, *self._failures]
+
+    def goes_on(self) -> bool:
+        """Tell whether another part follows."""
+        return self._end > 0
 
     def __len__(self) -> int:
         """Return how many items this is for the bounds of the writer."""
         return self._intake.count + len(self._rest.others) + len(self._rest.broken) + 2
 
     def __iter__(self) -> Iterator[Decide[object]]:
-        """Yield the decisions; each is taken before the next is asked for."""
+        """Yield the decisions of a part; each is taken before the next is asked for."""
         self._begin()
         yield self.decide_open
         if self.is_open:
@@ -128,29 +148,34 @@ class BatchRun:
         yield self.decide_close
 
     def _rows(self) -> Iterator[Decide[object]]:
-        """Yield the decisions about the rows, in the order of the batch."""
-        first = 0
-        for place, decide in self._left:
+        """Yield the decisions about the rows of this part, in the order of the batch."""
+        left, limit = self._left, self._origin.part_rows
+        if len(left) > limit and not self._terms.dry_run:  # which would know of no earlier part
+            left, self._end = left[:limit], left[limit][0]
+        first = bisect_left(self._rest.places, self._job.part)
+        for place, decide in left:
             end = bisect_left(self._rest.places, place)
             if first < end:
                 yield partial(self.decide_new, first, end)
                 first = end
             yield partial(self.decide_row, place, decide)
-        if first < self._intake.count:
-            yield partial(self.decide_new, first, self._intake.count)
+        end = bisect_left(self._rest.places, self._end) if self._end else self._intake.count
+        if first < end:
+            yield partial(self.decide_new, first, end)
 
     def decide_open(self, view: View) -> Decision[None]:
         """Read how far the job is; a batch that is durable already is not run again."""
         self._first_row = view.next_row
         if self._terms.dry_run:
             self.is_open = True
-            return Decision(None)
-        try:
-            self._job = self._stored_job(view)
-            self.is_open = self._job.awaits(self._origin.number, self._origin.stream)
-        except NamesakeError as error:
-            self._fault = error
-            raise
+        else:
+            try:
+                self._job = self._stored_job(view)
+                self.is_open = self._job.awaits(self._origin.number, self._origin.stream)
+            except NamesakeError as error:
+                self._fault = error
+                raise
+        self._durable = [one for one in self._durable if one.row <= self._job.rows]
         return Decision(None)
 
     def _stored_job(self, view: View) -> Job:
@@ -166,18 +191,21 @@ class BatchRun:
         except Exception as error:
             self._fault, self.is_open = error, False
             raise
-        places = self._rest.places
+        places, done = self._rest.places, self._job.part
+        self._stale = stale
         self._left = [(places[index], partial(self._decide_one, index)) for index in stale]
         self._left += [
             (one.place, partial(self._decide, one.card, one.sealed)) for one in self._rest.others
         ]
-        self._left.sort(key=lambda left: left[0])
-        self.failures = [failure_of(self._row(place), error) for place, error in self._rest.broken]
-        self._tally[Outcome.CREATED] = self._intake.count - len(stale)
+        self._left = sorted(
+            (left for left in self._left if left[0] >= done), key=lambda left: left[0]
+        )
         return Decision(None)
 
     def decide_new(self, first: int, end: int, view: View) -> Decision[None]:
         """Create the rows from `first` to before `end` that are surely new."""
+        stale = bisect_left(self._stale, end) - bisect_left(self._stale, first)
+        self._tally[Outcome.CREATED] += end - first - stale
         times = self._codec.times(view.now_us, view.now_us)
         return Decision(None, (PutRows(self._intake, first, end, times, self._terms.actor),))
 
@@ -190,30 +218,29 @@ class BatchRun:
         try:
             decision = decide(view)
         except Exception as error:
-            self.failures.append(failure_of(self._row(place), error))
+            self._failures.append(failure_of(self._row(place), error))
             raise
         self._tally[decision.outcome.outcome] += 1
         return decision
 
     def _row(self, place: int) -> int:
-        return self._job.rows + place + 1
+        return self._job.rows - self._job.part + place + 1
 
     def decide_close(self, view: View) -> Decision[Job]:
         """Write how far the job is now, in the same transaction as its rows."""
         if self._fault is not None:
+            self._end = 0
             raise self._fault
         if not self.is_open:
             return Decision(self._job)
-        self.failures.sort()
-        job = self._job.with_batch(
-            self._tally[Outcome.CREATED],
-            self._tally[Outcome.UPDATED],
-            self._tally[Outcome.UNCHANGED],
-            self._tally[Outcome.SKIPPED],
-            self.failures,
-            view.now_us,
-        )
-        job, puts = batch_puts(self._job, job, self.failures, self._origin.failures_kept)
+        self._failures += [
+            failure_of(self._row(place), error)
+            for place, error in self._rest.broken
+            if self._job.part <= place and (place < self._end or not self._end)
+        ]
+        self._failures.sort()
+        job = self._job.with_part(self._tally, self._failures, self._end, view.now_us)
+        job, puts = batch_puts(self._job, job, self._failures, self._origin.failures_kept)
         # Nobody else creates rows within this transaction.
         created = due.created(view, job.id, self._first_row)
         return Decision(job, (PutEntries(self._intake), *puts, *created))

@@ -142,7 +142,8 @@ class Bulk:
         limit = self._settings.bulk_delete_rows
         if count > limit:
             raise LimitExceeded(f"at most {limit} customers are deleted at once", field="count")
-        chosen = await self._choose(selection, Progress())
+        # Not a survivor by the id of a member: whoever deletes has to mean all that it is.
+        chosen = await self._choose(selection, Progress(), follow=False)
         found = len(chosen.rows)
         if found != count:
             raise CountMismatch(
@@ -164,19 +165,21 @@ class Bulk:
         if selection.ids is not None and len(selection.ids) > limit:
             raise LimitExceeded(f"at most {limit} ids are taken at once", field="selection.ids.ids")
 
-    async def _choose(self, selection: Selection, progress: Progress) -> _Chosen:
+    async def _choose(
+        self, selection: Selection, progress: Progress, *, follow: bool = True
+    ) -> _Chosen:
         self._check_ids(selection)
         if selection.ids is not None:
-            return await self._by_ids(selection.ids, progress)
+            return await self._by_ids(selection.ids, progress, follow=follow)
         return _Chosen(await self._by_filter(selection.filter, progress))
 
-    async def _by_ids(self, ids: Sequence[str], progress: Progress) -> _Chosen:
+    async def _by_ids(self, ids: Sequence[str], progress: Progress, *, follow: bool) -> _Chosen:
         rows: dict[int, None] = {}  # several ids may lead to one survivor
         missing: list[Result] = []
         with self._index.snapshot() as snapshot:
             for number, id in enumerate(ids):
                 found = snapshot.find(id)
-                if found.row:
+                if found.row and (follow or found.state is State.LIVE):
                     rows[found.row] = None
                 else:
                     missing.append(Result.failed(id, _why_gone(found)))
@@ -370,6 +373,6 @@ def _why_gone(found: Found) -> NamesakeError:
         case State.DELETED:
             return Deleted("the customer was deleted; its id is never used again")
         case State.MERGED:
-            return Merged("the customer was merged into another meanwhile")
+            return Merged("the customer was merged into another")
         case _:
             return NotFound("there is no customer with this id")

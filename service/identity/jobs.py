@@ -17,6 +17,7 @@ import asyncio
 import json
 import os
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import structlog
 
+from service.core.model import Outcome
 from service.errors import (
     FormatMismatch,
     ImportCancelled,
@@ -88,6 +90,7 @@ class Job:
     id: str
     state: State = State.PAUSED
     batch: int = 0
+    part: int = 0  # rows of the next batch that are durable already
     rows: int = 0
     created: int = 0
     updated: int = 0
@@ -125,27 +128,22 @@ class Job:
             )
         return True
 
-    def with_batch(
-        self,
-        created: int,
-        updated: int,
-        unchanged: int,
-        skipped: int,
-        failures: Sequence[RowFailure],
-        now_us: int,
+    def with_part(
+        self, tally: Counter[Outcome], failures: Sequence[RowFailure], end: int, now_us: int
     ) -> Job:
-        """Return the job after its next batch."""
+        """Return the job after some rows of its next batch, up to the place `end`; 0: all."""
         failed = len(failures)
         reasons = Counter(self.reasons)
         reasons.update(failure.reason for failure in failures)
         return replace(
             self,
-            batch=self.batch + 1,
-            rows=self.rows + created + updated + unchanged + skipped + failed,
-            created=self.created + created,
-            updated=self.updated + updated,
-            unchanged=self.unchanged + unchanged,
-            skipped=self.skipped + skipped,
+            batch=self.batch + (end == 0),
+            part=end,
+            rows=self.rows + tally.total() + failed,
+            created=self.created + tally[Outcome.CREATED],
+            updated=self.updated + tally[Outcome.UPDATED],
+            unchanged=self.unchanged + tally[Outcome.UNCHANGED],
+            skipped=self.skipped + tally[Outcome.SKIPPED],
             failed=self.failed + failed,
             reasons=reasons,
             change_us=now_us,
@@ -184,6 +182,7 @@ class Jobs:
         self._index = index
         self._locks = index.folder / _LOCKS
         self._kept = settings.imports_kept
+        self._paused_us = settings.import_paused_s * 1_000_000
         self._tidying: asyncio.Task[None] | None = None
         self._untidy = False  # a job began since the last look for old ones
 
@@ -282,10 +281,11 @@ class Jobs:
             log.warning("imports_not_tidied", reason=error.reason)
 
     def _is_over(self, job: Job) -> bool:
-        """Tell whether a job has its end, or nothing that could be gone on with."""
-        return job.state is not State.PAUSED or (
-            not job.batch and self.state_of(job) is not State.RUNNING
-        )
+        """Tell whether a job has its end, or nobody is likely to go on with it."""
+        if job.state is not State.PAUSED:
+            return True
+        is_old = time.time_ns() // 1_000 - job.change_us > self._paused_us
+        return (is_old or not job.rows) and self.state_of(job) is not State.RUNNING
 
     async def _submit(self, decide: Callable[[View], Decision[T]]) -> T:
         (outcome,) = await self._index.submit([decide])
@@ -413,8 +413,8 @@ def _lock_name(stream: int) -> str:
 
 # Version 1 has the batch and the first five counts alone.
 _V1 = struct.Struct(">B6Q")
-# Version, state; batch, seven counts, stream, two times; sizes of actor and settings.
-_V2 = struct.Struct(">BB11QHI")
+# Version, state; batch, part, seven counts, stream, two times; sizes of actor and settings.
+_V2 = struct.Struct(">BB12QHI")
 
 
 def _put(job: Job) -> PutOperation:
@@ -428,6 +428,7 @@ def encode(job: Job) -> bytes:
         2,
         job.state,
         job.batch,
+        job.part,
         job.rows,
         job.created,
         job.updated,
@@ -450,7 +451,7 @@ def decode(job_id: str, stored: bytes) -> Job:
         match stored[:1]:
             case b"\x01":
                 _, batch, *counts = _V1.unpack(stored)
-                return Job(job_id, State.PAUSED, batch, *counts)
+                return Job(job_id, State.PAUSED, batch, 0, *counts)
             case b"\x02":
                 _, state, *numbers, actor_size, settings_size = _V2.unpack_from(stored)
                 settings_at = _V2.size + actor_size

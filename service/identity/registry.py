@@ -188,9 +188,10 @@ class Registry:
     ) -> asyncio.Task[Batch]:
         """Check one batch of a job and hand it to the writer; the task ends when it is durable.
 
-        The rows and the job's progress are one transaction. A batch that is durable already is not
-        applied again; a dry run knows no earlier batches. The task raises `InvalidArgument` where
-        a batch is missing, and what ends a stream that may not add batches any more
+        The rows and the job's progress are one transaction, or several where many rows meet stored
+        customers; a batch that breaks off goes on where it was. A batch that is durable already is
+        not applied again; a dry run knows no earlier batches. The task raises `InvalidArgument`
+        where a batch is missing, and what ends a stream that may not add batches any more
         (`Job.awaits`).
         """
         rows = incoming.rows
@@ -206,12 +207,15 @@ class Registry:
         good = [(at, one) for at, one in incoming.others if not isinstance(one, NamesakeError)]
         cards = [card for _, card in good]
         checked = await self._check(cards, terms)
+        # In a thread of its own: a thousand such rows would hold up other calls.
+        all_sealed = await asyncio.to_thread(self._codec.seal, cards, checked)
         others = [
-            Other(at, card, sealed)
-            for (at, card), sealed in zip(good, self._codec.seal(cards, checked), strict=True)
+            Other(at, card, sealed) for (at, card), sealed in zip(good, all_sealed, strict=True)
         ]
-        kept = self._settings.import_failures_kept
-        origin = Origin(job_id, incoming.number, stream, kept)
+        origin = Origin(
+            job_id, incoming.number, stream,
+            self._settings.import_failures_kept, self._settings.import_part_rows,
+        )  # fmt: skip
         decide = partial(self._decide_on, terms)
         rest = Rest(incoming.places, others, broken)
         run = BatchRun(origin, intake, rest, decide, terms, self._codec, self._index)
@@ -222,7 +226,9 @@ class Registry:
         return Intake(self._codec.prepare(rows, judged), self._index.hash_secret)
 
     async def _finish(self, run: BatchRun, terms: Terms, findings: Findings) -> Batch:
-        opened, *_, job = await self._index.submit(run, dry_run=terms.dry_run, bulk=True)
+        opened, *_, job = await self._index.submit(
+            run, dry_run=terms.dry_run, bulk=True, goes_on=BatchRun.goes_on
+        )
         for edge in (opened, job):
             if isinstance(edge, Exception):
                 raise edge

@@ -99,6 +99,8 @@ class Settler:
             (done,) = await self._index.submit([sort], bulk=True)
             if isinstance(done, Exception):
                 raise done
+            if not done:  # what a save or a deletion touched was sorted with it
+                return
             left -= done
 
     def _waiting(self) -> list[str]:

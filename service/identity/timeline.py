@@ -143,9 +143,22 @@ def _decide_add(prepared: Iterable[_Prepared], view: View) -> Decision[list[Adde
             added.append(owner)
             continue
         time_us = view.now_us if new.time_us is None else new.time_us
-        put[id] = Item(id, owner.row, owner.id, new.kind, time_us, new.closed, points, new.body)
+        row, of = _stays_with(view, id, owner)
+        put[id] = Item(id, row, of, new.kind, time_us, new.closed, points, new.body)
         added.append(id)
     return Decision(added, [PutItems(list(put.values()))] if put else [])
+
+
+def _stays_with(view: View, id: str, owner: Found) -> tuple[int, str]:
+    """Return the row and id that an item is kept under.
+
+    One that is added again, and was a member's of its customer, stays that member's.
+    """
+    number = view.timeline.number_of(id)
+    item = None if number is None else view.timeline.item(number)
+    if item is not None and item.row in view.tree(owner.row):
+        return item.row, item.customer_id
+    return owner.row, owner.id
 
 
 def _owner(view: View, customer_id: str) -> Found | NamesakeError:

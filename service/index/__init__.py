@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from service.core.model import Held
 from service.index import layout
@@ -76,6 +77,7 @@ from service.index.writer import (
     SortWaiting,
     View,
     Writer,
+    ends,
 )
 from service.settings import Settings
 
@@ -200,10 +202,15 @@ class Index:
         return Snapshot(self._store)
 
     async def submit(
-        self, decisions: Decisions[Outcome], *, dry_run: bool = False, bulk: bool = False
+        self,
+        decisions: Decisions[Outcome],
+        *,
+        dry_run: bool = False,
+        bulk: bool = False,
+        goes_on: Callable[[Any], bool] = ends,
     ) -> list[Outcome | Exception]:
         """Decide and write; see `Writer.submit`."""
-        return await self._writer.submit(decisions, dry_run=dry_run, bulk=bulk)
+        return await self._writer.submit(decisions, dry_run=dry_run, bulk=bulk, goes_on=goes_on)
 
     @property
     def queued_items(self) -> int:

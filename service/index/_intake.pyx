@@ -100,6 +100,18 @@ cdef struct _Waiting:
     Text domain
     uint64_t row
 
+cdef struct _Pass:  # over the rows that are put
+    const _New* news
+    Py_ssize_t count
+    uint64_t first_sequence, now_us
+    Text actor, times
+    Py_ssize_t waiting  # how many stand in `scratch`
+    unsigned char[16] place  # a row or a sequence, as they are in keys
+    unsigned char* scratch
+
+# Says what is put of a row, in the memory of the pass, which the next row takes again.
+ctypedef void (*_Describe)(_Pass*, Py_ssize_t, Prepared, Value*, Value*) noexcept nogil
+
 
 @cython.final
 cdef class Intake:
@@ -394,9 +406,7 @@ cdef class Intake:
         bytes times,
     ) except -1:
         """Put the rows, one sub-database after the other."""
-        cdef void* txn = calls._open()
         cdef _Pass one
-        cdef int code = 0
         one.news, one.count = news, count
         one.first_sequence, one.now_us = first_sequence, now_us
         one.actor.at = <const unsigned char*>PyBytes_AS_STRING(actor)
@@ -407,18 +417,43 @@ cdef class Intake:
         if one.scratch == NULL:
             raise MemoryError
         try:
-            for table, pass_ in (
-                (tables.ids, _IDS), (tables.customers, _CUSTOMERS), (tables.features, _FEATURES),
-                (tables.changes, _CHANGES), (tables.history, _HISTORY), (tables.waiting, _WAITING),
-            ):  # fmt: skip
-                code = self._run(txn, calls._handle(table), pass_, &one)
-                calls._transaction.mutations += 1  # cursors of py-lmdb look again
-                if code == KEY_EXISTS:
-                    raise StorageFault("The counters are behind the index: verify it")
-                if code:
-                    raise error_of("mdb_cursor_put", code)
+            self._pass(calls, tables.ids, _set_id, NO_OVERWRITE, &one)
+            self._pass(calls, tables.customers, _set_customer, APPEND, &one)
+            self._pass(calls, tables.features, _set_features, APPEND, &one)
+            self._pass(calls, tables.changes, _set_change, APPEND, &one)
+            self._pass(calls, tables.history, _set_history, APPEND, &one)
+            one.count = 1  # what all of them await
+            if _gather_waiting(&one, count, self.rows):
+                self._pass(calls, tables.waiting, _set_waiting, APPEND, &one)
         finally:
             free(one.scratch)
+        return 0
+
+    cdef int _pass(
+        self, Calls calls, table, _Describe describe, unsigned int flags, _Pass* one
+    ) except -1:
+        """Put one entry for each of the rows into a sub-database."""
+        cdef void* txn = calls._open()
+        cdef void* cursor = NULL
+        cdef unsigned int handle = calls._handle(table)
+        cdef Prepared rows = self.rows
+        cdef Value key, value
+        cdef Py_ssize_t i
+        cdef int code
+        with nogil:
+            code = open_cursor(txn, handle, &cursor)
+            if code == 0:
+                for i in range(one.count):
+                    describe(one, i, rows, &key, &value)
+                    code = put_at(cursor, &key, &value, flags)
+                    if code:
+                        break
+                close_cursor(cursor)
+        calls._transaction.mutations += 1  # cursors of py-lmdb look again
+        if code == KEY_EXISTS:
+            raise StorageFault("The counters are behind the index: verify it")
+        if code:
+            raise error_of("mdb_cursor_put", code)
         return 0
 
     cdef Py_ssize_t _scratch_bytes(self, const _Pass* one):
@@ -433,28 +468,6 @@ cdef class Intake:
         return max(
             awaited, most + ID_BYTES + STAMP_BYTES + one.times.size + one.actor.size + KEY_LIMIT
         )
-
-    cdef int _run(self, void* txn, unsigned int table, int which, _Pass* one) except -2:
-        cdef void* cursor = NULL
-        cdef Prepared rows = self.rows
-        cdef int code
-        with nogil:
-            code = open_cursor(txn, table, &cursor)
-            if code == 0:
-                if which == _IDS:
-                    code = _put_ids(cursor, one)
-                elif which == _CUSTOMERS:
-                    code = _put_customers(cursor, one, rows)
-                elif which == _FEATURES:
-                    code = _put_features(cursor, one, rows)
-                elif which == _CHANGES:
-                    code = _put_changes(cursor, one)
-                elif which == _HISTORY:
-                    code = _put_history(cursor, one)
-                else:
-                    code = _put_waiting(cursor, one, rows)
-                close_cursor(cursor)
-        return code
 
     cdef bytes _identity_entries(self, const _New* news, Py_ssize_t count):
         cdef Prepared rows = self.rows
@@ -559,23 +572,7 @@ cdef void _write_uuid(char* to, uint64_t high, uint64_t low) noexcept nogil:
         place += 1
 
 
-# Passes over the sub-databases. Each returns LMDB's code.
-
-cdef enum:
-    _IDS = 1
-    _CUSTOMERS = 2
-    _FEATURES = 3
-    _CHANGES = 4
-    _HISTORY = 5
-    _WAITING = 6
-
-cdef struct _Pass:
-    const _New* news
-    Py_ssize_t count
-    uint64_t first_sequence, now_us
-    Text actor, times
-    unsigned char* scratch
-
+# What is put of a row into each sub-database.
 
 cdef inline void _big(unsigned char* to, uint64_t number, int size) noexcept nogil:
     """Write a number as layout does."""
@@ -584,131 +581,102 @@ cdef inline void _big(unsigned char* to, uint64_t number, int size) noexcept nog
         to[i] = number >> 8 * (size - 1 - i) & 0xFF
 
 
-cdef int _put_ids(void* cursor, _Pass* one) noexcept nogil:
-    cdef unsigned char[8] row
-    cdef Value key, value
-    cdef Py_ssize_t i
-    cdef int code
-    value.size, value.data = 8, row
-    for i in range(one.count):
-        key.size, key.data = one.news[i].id.size, one.news[i].id.at
-        _big(row, one.news[i].row, 8)
-        code = put_at(cursor, &key, &value, NO_OVERWRITE)
-        if code:
-            return code
-    return 0
+cdef void _set_id(
+    _Pass* one, Py_ssize_t i, Prepared rows, Value* key, Value* value
+) noexcept nogil:
+    key.size, key.data = one.news[i].id.size, one.news[i].id.at
+    value.size, value.data = 8, one.place
+    _big(one.place, one.news[i].row, 8)
 
 
-cdef int _put_customers(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
-    cdef unsigned char[8] row
-    cdef Value key, value
+cdef void _set_customer(
+    _Pass* one, Py_ssize_t i, Prepared rows, Value* key, Value* value
+) noexcept nogil:
+    cdef int32_t index = one.news[i].index
     cdef Text body
-    cdef Py_ssize_t i
-    cdef int code
-    key.size, key.data = 8, row
+    _set_row(one, i, key)
+    body.at, body.size = rows.bodies + rows.ends[index], rows.ends[index + 1] - rows.ends[index]
+    value.size = stamp(one.scratch, body, one.news[i].id, one.first_sequence + i, one.times)
     value.data = one.scratch
-    for i in range(one.count):
-        _big(row, one.news[i].row, 8)
-        body.at = rows.bodies + rows.ends[one.news[i].index]
-        body.size = rows.ends[one.news[i].index + 1] - rows.ends[one.news[i].index]
-        value.size = stamp(
-            one.scratch, body, one.news[i].id, one.first_sequence + i, one.times
-        )
-        value.data = one.scratch
-        code = put_at(cursor, &key, &value, APPEND)
-        if code:
-            return code
-    return 0
 
 
-cdef int _put_features(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
-    cdef unsigned char[8] row
-    cdef Value key, value
-    cdef const Features* features
-    cdef Py_ssize_t i
-    cdef int code
-    key.size, key.data = 8, row
-    for i in range(one.count):
-        _big(row, one.news[i].row, 8)
-        features = features_at(rows.features, one.news[i].index)
-        _big(one.scratch, _crc(<const unsigned char*>features, features.size), FEATURES_HEAD)
-        memcpy(one.scratch + FEATURES_HEAD, features, features.size)
-        value.size, value.data = FEATURES_HEAD + features.size, one.scratch
-        code = put_at(cursor, &key, &value, APPEND)
-        if code:
-            return code
-    return 0
+cdef void _set_features(
+    _Pass* one, Py_ssize_t i, Prepared rows, Value* key, Value* value
+) noexcept nogil:
+    cdef const Features* features = features_at(rows.features, one.news[i].index)
+    _set_row(one, i, key)
+    value.size, value.data = FEATURES_HEAD + features.size, one.scratch
+    _big(one.scratch, _crc(<const unsigned char*>features, features.size), FEATURES_HEAD)
+    memcpy(one.scratch + FEATURES_HEAD, features, features.size)
 
 
-cdef int _put_changes(void* cursor, _Pass* one) noexcept nogil:
-    cdef unsigned char[8] sequence
+cdef inline void _set_row(_Pass* one, Py_ssize_t i, Value* key) noexcept nogil:
+    key.size, key.data = 8, one.place
+    _big(one.place, one.news[i].row, 8)
+
+
+cdef void _set_change(
+    _Pass* one, Py_ssize_t i, Prepared rows, Value* key, Value* value
+) noexcept nogil:
     cdef unsigned char* event = one.scratch
-    cdef Value key, value
-    cdef Py_ssize_t i
-    cdef int code
-    key.size, key.data = 8, sequence
+    cdef const Text* id = &one.news[i].id
+    key.size, key.data = 8, one.place
+    _big(one.place, one.first_sequence + i, 8)
+    value.size, value.data = EVENT_HEAD + one.actor.size + id.size, event
     event[0], event[1] = VERSION, CREATED
+    _big(event + 2, one.news[i].row, 8)
     _big(event + 10, one.now_us, 8)
     _big(event + 18, one.actor.size, 2)
     memcpy(event + EVENT_HEAD, one.actor.at, one.actor.size)
-    for i in range(one.count):
-        _big(sequence, one.first_sequence + i, 8)
-        _big(event + 2, one.news[i].row, 8)
-        memcpy(event + EVENT_HEAD + one.actor.size, one.news[i].id.at, one.news[i].id.size)
-        value.size = EVENT_HEAD + one.actor.size + one.news[i].id.size
-        value.data = event
-        code = put_at(cursor, &key, &value, APPEND)
-        if code:
-            return code
-    return 0
+    memcpy(event + EVENT_HEAD + one.actor.size, id.at, id.size)
 
 
-cdef int _put_history(void* cursor, _Pass* one) noexcept nogil:
-    cdef unsigned char[16] place
+cdef void _set_history(
+    _Pass* one, Py_ssize_t i, Prepared rows, Value* key, Value* value
+) noexcept nogil:
     cdef unsigned char* entry = one.scratch
-    cdef Value key, value
-    cdef Py_ssize_t i
-    cdef int code
-    key.size, key.data = 16, place
+    key.size, key.data = 16, one.place
+    _big(one.place, one.news[i].row, 8)
+    _big(one.place + 8, one.first_sequence + i, 8)
+    value.size, value.data = HISTORY_HEAD + one.actor.size, entry
     entry[0], entry[1] = VERSION, CREATED
     _big(entry + 2, one.now_us, 8)
     _big(entry + 10, one.actor.size, 2)
     _big(entry + 12, 0, 2)
     memcpy(entry + HISTORY_HEAD, one.actor.at, one.actor.size)
-    for i in range(one.count):
-        _big(place, one.news[i].row, 8)
-        _big(place + 8, one.first_sequence + i, 8)
-        value.size, value.data = HISTORY_HEAD + one.actor.size, entry
-        code = put_at(cursor, &key, &value, APPEND)
-        if code:
-            return code
-    return 0
 
 
-cdef int _put_waiting(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
-    """Put what all rows await as one value, sorted by domain; its key is the first row of these."""
-    cdef unsigned char[8] first
+cdef bint _gather_waiting(_Pass* one, Py_ssize_t count, Prepared rows) noexcept nogil:
+    """Note in the scratch what so many rows await, in their order; say whether it is anything."""
     cdef _Waiting* waiting = <_Waiting*>one.scratch
-    cdef unsigned char* head
-    cdef unsigned char* at
-    cdef Value key, value
-    cdef Py_ssize_t i, count = 0, pairs = 0
+    cdef Py_ssize_t i
     cdef int64_t place
     cdef int32_t index
-    cdef uint32_t same = 0
-    cdef bint is_same_domain
-    for i in range(one.count):
+    one.waiting = 0
+    for i in range(count):
         index = one.news[i].index
         for place in range(rows.awaited_ends[index], rows.awaited_ends[index + 1]):
-            waiting[count].domain, waiting[count].row = rows.awaited[place], one.news[i].row
-            count += 1
-    if count == 0:
-        return 0
-    _big(first, waiting[0].row, 8)
-    qsort(waiting, count, sizeof(_Waiting), _by_domain)
-    value.data = at = head = <unsigned char*>(waiting + count)
-    at += WAITING_HEAD
-    for i in range(count):
+            waiting[one.waiting].domain = rows.awaited[place]
+            waiting[one.waiting].row = one.news[i].row
+            one.waiting += 1
+    return one.waiting > 0
+
+
+cdef void _set_waiting(
+    _Pass* one, Py_ssize_t _, Prepared rows, Value* key, Value* value
+) noexcept nogil:
+    """Give what all rows await as one value, sorted by domain; its key is the first row of these."""
+    cdef _Waiting* waiting = <_Waiting*>one.scratch
+    cdef unsigned char* start = <unsigned char*>(waiting + one.waiting)
+    cdef unsigned char* head = start
+    cdef unsigned char* at = start + WAITING_HEAD
+    cdef Py_ssize_t i, pairs = 0
+    cdef uint32_t same = 0
+    cdef bint is_same_domain
+    key.size, key.data = 8, one.place
+    _big(one.place, waiting[0].row, 8)
+    qsort(waiting, one.waiting, sizeof(_Waiting), _by_domain)
+    for i in range(one.waiting):
         is_same_domain = i > 0 and _is_same(&waiting[i].domain, &waiting[i - 1].domain)
         if is_same_domain and waiting[i].row == waiting[i - 1].row:
             continue  # two e-mails of one domain
@@ -722,12 +690,9 @@ cdef int _put_waiting(void* cursor, _Pass* one, Prepared rows) noexcept nogil:
         _big(head + 2, same, 4)
         _big(at, waiting[i].row, 8)
         at += 8
-    key.size, key.data = 8, first
-    value.size = at - <unsigned char*>value.data
-    at = <unsigned char*>value.data
-    at[0] = VERSION
-    _big(at + 1, pairs, 4)
-    return put_at(cursor, &key, &value, APPEND)
+    start[0] = VERSION
+    _big(start + 1, pairs, 4)
+    value.size, value.data = at - start, start
 
 
 cdef inline bint _is_same(const Text* one, const Text* other) noexcept nogil:

@@ -179,14 +179,14 @@ class FeedReads:
         found = self.older(after_sequence, limit)
         if len(found) < limit:
             after = found[-1][0] if found else after_sequence
-            found += self._rows_of(self.changes(after, limit - len(found)))
+            found += _rows_of(self.changes(after, limit - len(found)))
         return found
 
     def writings_before(
         self, before_sequence: int = layout.ROW_MAX, limit: int = 1_000
     ) -> list[tuple[int, int]]:
         """Do as `writings` below `before_sequence`, newest first."""
-        found = self._rows_of(self.changes_before(before_sequence, limit))
+        found = _rows_of(self.changes_before(before_sequence, limit))
         if len(found) < limit:
             before = found[-1][0] if found else before_sequence
             found += self._older_before(before, limit - len(found))
@@ -202,5 +202,6 @@ class FeedReads:
                 for key, row in islice(cursor.iterprev(), limit)
             ]
 
-    def _rows_of(self, changes: Sequence[Change]) -> list[tuple[int, int]]:
-        return [(change.sequence, change.row) for change in changes]
+
+def _rows_of(changes: Sequence[Change]) -> list[tuple[int, int]]:
+    return [(change.sequence, change.row) for change in changes]

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import lmdb
 import structlog
@@ -365,14 +365,21 @@ class Decisions(Protocol[Outcome]):
         """Begin anew: a transaction may have to be run again."""
 
 
+def ends(_decisions: object) -> bool:
+    """Tell that decisions are all taken in one transaction: no others are to follow."""
+    return False
+
+
 @dataclass(slots=True)
 class _Submission:
-    """Decisions that one caller awaits, never split between transactions."""
+    """Decisions that one caller awaits, split between transactions only where they ask for it."""
 
     decisions: Decisions[object]
     future: asyncio.Future[list[object]]
     loop: asyncio.AbstractEventLoop = field(repr=False)
     dry_run: bool = False
+    bulk: bool = False
+    goes_on: Callable[[Decisions[object]], bool] = ends
 
 
 _Answer = list[object] | NamesakeError
@@ -395,6 +402,11 @@ class _Line:
         """Take a submission, and admit what there is room for."""
         self._held_back.append(submission)
         self._admit()
+
+    def put_back(self, submissions: Sequence[_Submission]) -> None:
+        """Let submissions that were taken be the first ones again."""
+        self._admitted.extendleft(reversed(submissions))
+        self.items += sum(len(submission.decisions) for submission in submissions)
 
     def _admit(self) -> None:
         """Admit what was held back, in order, as far as the bound allows.
@@ -462,11 +474,18 @@ class Writer:
         self._thread.start()
 
     async def submit(
-        self, decisions: Decisions[Outcome], *, dry_run: bool = False, bulk: bool = False
+        self,
+        decisions: Decisions[Outcome],
+        *,
+        dry_run: bool = False,
+        bulk: bool = False,
+        goes_on: Callable[[Any], bool] = ends,
     ) -> list[Outcome | Exception]:
         """Run decisions in one transaction and return their outcomes after the durable commit.
 
-        With `bulk` they stand in the line of the imports.
+        With `bulk` they stand in the line of the imports. Where `goes_on` says so of them after
+        they were taken, they are asked again in the next transaction of their line, before all
+        that stand behind them; the outcomes are those of the last one.
 
         A dry run decides and puts like any other, in a transaction of its own that is then
         given up: its outcomes are those that a real one would have had.
@@ -481,7 +500,9 @@ class Writer:
             return []
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[object]] = loop.create_future()
-        submission = _Submission(cast("Decisions[object]", decisions), future, loop, dry_run)
+        submission = _Submission(
+            cast("Decisions[object]", decisions), future, loop, dry_run, bulk, goes_on
+        )
         with self._wake:
             if self._closing:
                 raise ShuttingDown("The index is closing")
@@ -549,6 +570,7 @@ class Writer:
             began_s = time.monotonic()
             try:
                 answers: Sequence[_Answer] = self._write(live)
+                live = self._put_back(live, len(answers))
             except Exception as error:  # noqa: BLE001  whatever it is, callers must hear of it
                 fault = self._fault(error)
                 self._note(fault.reason, error)
@@ -558,6 +580,15 @@ class Writer:
             _deliver(live, answers)
             if not self._is_bulks_turn:
                 self._note_bulk(began_s)
+
+    def _put_back(self, group: list[_Submission], taken: int) -> list[_Submission]:
+        """Let those of a group wait again that were not taken to their end; return the others."""
+        last = group[taken - 1]
+        ended = taken - 1 if last.goes_on(last.decisions) else taken
+        if group[ended:]:
+            with self._wake:
+                (self._bulk if last.bulk else self._cards).put_back(group[ended:])
+        return group[:ended]
 
     # The transaction
 
@@ -577,9 +608,11 @@ class Writer:
     def _attempt(self, group: list[_Submission]) -> list[list[object]]:
         with self._store.env.begin(write=True) as txn:
             transaction = _GroupTransaction(txn, self._store)
-            answers = [
-                [transaction.run(decide) for decide in submission.decisions] for submission in group
-            ]
+            answers: list[list[object]] = []
+            for submission in group:
+                answers.append([transaction.run(decide) for decide in submission.decisions])
+                if submission.goes_on(submission.decisions):
+                    break  # those behind it come after its end
             if not transaction.dirty:
                 return answers  # an empty commit, which writes nothing and waits for nobody
             if group[0].dry_run:
@@ -676,7 +709,7 @@ class _GroupTransaction:
 
     def _check_live(self, rows: Iterable[int]) -> None:
         for row in set(rows):
-            if not self._calls.has(self._tables.customers, layout.pack_u64(row)):
+            if not self._view.live_row(row):
                 raise InvalidArgument("There is no such customer to link anything to")
 
     def _claim(self, created: list[bytes]) -> None:
@@ -1018,7 +1051,7 @@ def _again(fault: NamesakeError, cause: Exception) -> NamesakeError:
 def _deliver(group: Sequence[_Submission], answers: Sequence[_Answer]) -> None:
     """Complete the futures, waking each event loop once."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Answered]] = {}
-    for submission, answer in zip(group, answers, strict=True):
+    for submission, answer in zip(group, answers, strict=False):  # the last may go on
         by_loop.setdefault(submission.loop, []).append((submission, answer))
     for loop, answered in by_loop.items():
         try:

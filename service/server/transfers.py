@@ -164,7 +164,7 @@ class TransferService(  # type: ignore[misc]  # exports yield bytes
             await under_way.put(None)
 
     async def _start_batch(self, run: _Import, request: bytes) -> asyncio.Task[Batch]:
-        incoming = run.rows.read(request)
+        incoming = await asyncio.to_thread(run.rows.read, request)
         if not incoming.number:
             raise InvalidArgument("batches are numbered from 1", field="batch.number")
         stream = 0 if run.stream is None else run.stream.number

@@ -7,7 +7,6 @@ may name the field of any column. A table that was exported is recognised whole.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -411,36 +410,9 @@ _ALWAYS = [
 ]
 
 
-def present(row: Row) -> set[str]:
-    """Return the fields of a row beyond those that every exported table has."""
-    found = {_reach_field("email", reach) for reach in row.emails}
-    found |= {_reach_field("phone", reach) for reach in row.phones}
-    found |= _identities(row).keys()
-    found |= {_custom_field(custom) for custom in row.custom}
-    return found.difference(_ALWAYS)
-
-
 def table(extra: Iterable[str]) -> tuple[str, ...]:
     """Return the columns of an exported table: the usual ones and `extra`, in a stable order."""
     return (*_ALWAYS, *sorted(extra))
-
-
-def cells(row: Row, columns: Iterable[str]) -> tuple[str, ...]:
-    """Write a row so that `Columns.row` reads the same row back."""
-    return tuple(_cell(row, field) for field in columns)
-
-
-def _cell(row: Row, field: str) -> str:
-    if field in REACHES:
-        channel, _ = REACHES[field]
-        reaches = row.emails if channel == "email" else row.phones
-        return joined(field, (r.value for r in reaches if _reach_field(channel, r) == field))
-    if field.startswith("identity:"):
-        return _identities(row).get(field, "")
-    if field.startswith("custom:"):
-        return next((_text(c.value) for c in row.custom if _custom_field(c) == field), "")
-    value = getattr(row, field)
-    return joined(field, value) if isinstance(value, tuple) else _text(value)
 
 
 def separator(field: str) -> str:
@@ -456,40 +428,3 @@ def joined(field: str, values: Iterable[str]) -> str:
     channel = REACHES.get(field, ("", ""))[0]
     split = {"email": words.addresses, "phone": words.numbers}.get(channel, words.parts)
     return words.listed(values, split)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
-
-
-def _reach_field(channel: str, reach: Reach) -> str:
-    return f"{reach.kind}_{channel}" if reach.kind else channel
-
-
-def _identities(row: Row) -> dict[str, str]:
-    """Return the identities by column. One cell cannot hold two: values are taken byte by byte."""
-    values: dict[str, str] = {}
-    held: Counter[str] = Counter()
-    for identity in row.identities:
-        held[identity.type] += 1
-        count = held[identity.type]
-        place = f":{count:02}" if count > 1 else ""
-        values[f"identity:{identity.type}{place}"] = identity.value
-    return values
-
-
-def _custom_field(custom: Custom) -> str:
-    match custom.value:
-        case bool():
-            kind = ":flag"
-        case int():
-            kind = ":integer"
-        case float():
-            kind = ":number"
-        case PartialDate():
-            kind = ":date"
-        case _:
-            kind = ""
-    return f"custom:{custom.name}{kind}"

@@ -13,12 +13,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from operator import length_hint
 from pathlib import Path
 from secrets import token_hex
+from stat import S_ISREG
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
@@ -245,9 +246,20 @@ class CsvReader:
 def _fed(starts: list[str], given: Iterator[str]) -> Iterator[str]:
     """Yield the lines of rows: the first of each from `starts`, the others from `given`.
 
-    No closure of `rows_of`: with the reader that would be a cycle, and these are many.
+    A row is as long as a line may be: quotation marks could make one of a whole file. No closure of
+    `rows_of`: with the reader that would be a cycle, and these are many.
     """
-    while (line := starts.pop() if starts else next(given, None)) is not None:
+    chars = 0
+    while True:
+        if starts:
+            line, chars = starts.pop(), 0
+        elif (more := next(given, None)) is None:
+            return
+        else:
+            line = more
+        chars += len(line)
+        if chars > LINE_LIMIT_CHARS:
+            raise csv.Error(f"the row is longer than {LINE_LIMIT_CHARS}")
         yield line
 
 
@@ -364,8 +376,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def private(path: str) -> BinaryIO:
-    """Open a file that holds customers for writing: a new one is readable by the owner alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    """Open a file that holds customers for writing: readable by the owner alone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    if S_ISREG(os.fstat(descriptor).st_mode):
+        with suppress(PermissionError):  # somebody else's: as open as they made it
+            os.fchmod(descriptor, 0o600)  # one that was there may be open to others
+    return os.fdopen(descriptor, "wb")
 
 
 def rows_text(rows: Iterable[Sequence[str]], delimiter: str) -> str:

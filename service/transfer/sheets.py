@@ -41,7 +41,6 @@ MARKUP_BYTES = 1 << 20  # between two events of the parser: a tag is not longer
 READ_BYTES = 1 << 16
 STRINGS_CACHED = 1 << 14  # texts that many cells share: some megabytes
 
-_DAMAGED = "The XLSX file is damaged, or of an unknown kind"
 _DAY_MS = 86_400_000
 _DAY_0 = datetime.datetime(1899, 12, 30)
 _LAST_DAY = 2_958_465  # 9999-12-31
@@ -49,6 +48,7 @@ _NO_DAY = -96_439_000  # calamine's calendar begins thereabouts
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ESCAPED = re.compile("_x(00[0-9A-Fa-f]{2})_")  # how a control character is written
 _LONGEST_CACHED = 256
+_FILE_BYTES = 1 << 63  # a place beyond is in no file
 
 Kind = Literal["number", "date", "duration"]
 # ECMA-376 part 1, 18.8.30: built-in formats of dates and times; those of East Asia from 27 on.
@@ -79,7 +79,7 @@ class Sheet:
             raise InvalidArgument(f"Cannot open {path}: {error.strerror}") from None
         try:
             with _sound():
-                self._archive = zipfile.ZipFile(self._file)
+                self._archive = _unzipped(self._file)
                 self._book = _Book.of(self._archive)
             self.names = tuple(self._book.sheets)
             if name and name not in self.names:
@@ -88,9 +88,6 @@ class Sheet:
                 raise InvalidArgument("The file has no sheet of cells")
             self.name = name or self.names[0]
             self._part = self._archive.getinfo(self._book.sheets[self.name])
-        except KeyError:
-            self.close()
-            raise InvalidArgument(_DAMAGED) from None
         except BaseException:
             self.close()
             raise
@@ -150,7 +147,7 @@ class Sheet:
         styles = _styles(self._archive, self._book.styles)
         with _Strings.of(self._archive, self._book.strings) as strings:
             parser = _CellParser(styles, strings.get, since_1904=self._book.since_1904)
-            with self._archive.open(self._part) as part:
+            with _opened(self._archive, self._part) as part:
                 for read in parser.feed(part):
                     self.share = read / max(self._part.file_size, 1)
                     yield from parser.taken()
@@ -158,24 +155,47 @@ class Sheet:
 
 @contextmanager
 def _sound() -> Iterator[None]:
-    """Make one refusal of all that is found of a damaged file; theirs may have cells in them."""
+    """Make one refusal of what the libraries find damaged while they read; theirs may have cells.
+
+    None of these is ever raised by our own code, whose faults shall be seen.
+    """
     try:
         yield
-    except (
-        zipfile.BadZipFile, zlib.error, expat.ExpatError, CalamineError, KeyError, ValueError,
-        StopIteration, EOFError, OverflowError, NotImplementedError, RuntimeError, UnicodeError,
-    ):  # fmt: skip
-        raise InvalidArgument(f"{_DAMAGED}; or it has a password") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, expat.ExpatError, CalamineError):
+        raise _damaged() from None
+
+
+def _damaged() -> InvalidArgument:
+    return InvalidArgument("The XLSX file is damaged, or of an unknown kind; or it has a password")
+
+
+def _unzipped(file: IO[bytes]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (NotImplementedError, UnicodeDecodeError):  # of a later version; names that are no text
+        raise _damaged() from None
+
+
+def _opened(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> IO[bytes]:
+    # ECMA-376 part 2: parts are stored or deflated, and not encrypted.
+    if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or part.flag_bits & 1:
+        raise _damaged()
+    if not 0 <= part.header_offset < _FILE_BYTES:
+        raise _damaged()
+    try:
+        return archive.open(part)
+    except (NotImplementedError, UnicodeDecodeError):  # patches; a name that is no text
+        raise _damaged() from None
 
 
 def _whole(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bytes:
     """Return a part, refused if it is longer than the archive says: calamine would not stop."""
     honest = copy.copy(part)
     honest.file_size = part.file_size + 1  # else reading stops there
-    with archive.open(honest) as stream:
+    with _opened(archive, honest) as stream:
         content = stream.read()
     if len(content) != part.file_size or b"<!DOCTYPE" in content:
-        raise InvalidArgument(_DAMAGED)
+        raise _damaged()
     return content
 
 
@@ -201,6 +221,8 @@ def _column(letters: bytes | str) -> int:
     text = letters.decode() if isinstance(letters, bytes) else letters
     number = 0
     for letter in text[:4]:  # XFD is the last
+        if letter not in _LETTERS:
+            raise _damaged()
         number = number * 26 + _LETTERS.index(letter) + 1
     if not 0 < number <= ROW_CELLS:
         raise InvalidArgument(f"A sheet has {ROW_CELLS} columns at most")
@@ -257,7 +279,7 @@ def _duration(ms: int) -> str:
 def _of_serial(serial: float, kind: Kind, *, since_1904: bool) -> str:
     """Return a number that is shown as a date or time: days since the end of 1899, or of 1903."""
     if kind == "duration":
-        return _duration(_ms(serial))
+        return _duration(_ms(serial)) if isfinite(serial * _DAY_MS) else _number(serial)
     if serial < _NO_DAY:
         return _number(serial)
     if serial < 1:  # a time, and what Excel cannot show: calamine takes it for one too
@@ -304,7 +326,7 @@ class _Book(NamedTuple):
         # Of what is named some may be missing, or spelt with other capitals.
         there = {name.lower(): name for name in archive.namelist()}
         roots = _relations(archive, "", there)
-        book = next(path for kind, path in roots.values() if kind == "officeDocument")
+        book = next((path for kind, path in roots.values() if kind == "officeDocument"), "")
         relations = _relations(archive, book, there)
         sheets: dict[str, str] = {}
         since_1904 = False
@@ -313,7 +335,7 @@ class _Book(NamedTuple):
                 named = (value for name, value in attributes.items() if _local(name) == "id")
                 kind, path = relations.get(next(named, ""), ("", ""))
                 if kind == "worksheet":
-                    sheets[attributes["name"]] = path
+                    sheets[_said(attributes, "name")] = path
             elif tag == "workbookPr":
                 since_1904 = attributes.get("date1904", "") in ("1", "true")
         by_kind = dict(relations.values())
@@ -342,9 +364,10 @@ def _relations(
     found: dict[str, tuple[str, str]] = {}
     for tag, of in _elements(archive, _relations_of(part)):
         if tag == "Relationship" and of.get("TargetMode") != "External":
-            target = posixpath.normpath(posixpath.join("/", folder, of["Target"])).lstrip("/")
-            if target.lower() in there:
-                found[of["Id"]] = (posixpath.basename(of["Type"]), there[target.lower()])
+            target = posixpath.join("/", folder, _said(of, "Target"))
+            target = posixpath.normpath(target).lstrip("/").lower()
+            if target in there:
+                found[_said(of, "Id")] = (posixpath.basename(_said(of, "Type")), there[target])
     return found
 
 
@@ -355,13 +378,28 @@ def _styles(archive: zipfile.ZipFile, part: str) -> list[Kind]:
     inside = False
     for tag, attributes in _elements(archive, part) if part else ():
         if tag == "numFmt":
-            codes[int(attributes["numFmtId"])] = attributes["formatCode"]
+            number = _whole_number(_said(attributes, "numFmtId"))
+            codes[number] = _said(attributes, "formatCode")
         elif tag == "xf" and inside:
-            number = int(attributes.get("numFmtId", "0"))
+            number = _whole_number(attributes.get("numFmtId", "0"))
             kinds.append(_kind_of(number, codes.get(number, "")))
         elif tag != "xf" and tag.startswith("cell"):  # cellStyleXfs, cellXfs, cellStyles
             inside = tag == "cellXfs"
     return kinds
+
+
+def _said(attributes: dict[str, str], name: str) -> str:
+    """Return an attribute that no element of its kind lacks."""
+    if name not in attributes:
+        raise _damaged()
+    return attributes[name]
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise _damaged() from None
 
 
 def _local(name: str) -> str:
@@ -373,10 +411,14 @@ def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, dict[s
     found: list[tuple[str, dict[str, str]]] = []
     parser = _parser()
     parser.StartElementHandler = lambda name, attributes: found.append((_local(name), attributes))
-    with archive.open(part) as stream:
+    try:
+        place = archive.getinfo(part)
+    except KeyError:
+        raise _damaged() from None
+    with _opened(archive, place) as stream:
         for read in _fed(parser, stream):
             if read > PART_BYTES:
-                raise InvalidArgument(_DAMAGED)
+                raise _damaged()
             yield from found
             found.clear()
 
@@ -385,12 +427,19 @@ def _parser() -> expat.XMLParserType:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype
+    parser.XmlDeclHandler = _refuse_encoding
     return parser
 
 
 def _refuse_doctype(*_: object) -> None:
     """Without a document type there are no entities that could grow without end."""
-    raise InvalidArgument(_DAMAGED)
+    raise _damaged()
+
+
+def _refuse_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
+    """Without other encodings none is looked up that there is not; ECMA-376 part 2, 8.1.4."""
+    if encoding and encoding.lower() not in ("utf-8", "utf-16"):
+        raise _damaged()
 
 
 def _fed(parser: expat.XMLParserType, stream: IO[bytes]) -> Iterator[int]:
@@ -400,7 +449,7 @@ def _fed(parser: expat.XMLParserType, stream: IO[bytes]) -> Iterator[int]:
         parser.Parse(piece)
         read += len(piece)
         if read - parser.CurrentByteIndex > MARKUP_BYTES:
-            raise InvalidArgument(_DAMAGED)
+            raise _damaged()
         yield read
     parser.Parse(b"", True)
     yield read
@@ -456,7 +505,7 @@ class _Strings:
     def of(cls, archive: zipfile.ZipFile, part: str) -> _Strings:
         strings = cls()
         if part:
-            with archive.open(part) as stream:
+            with _opened(archive, archive.getinfo(part)) as stream:
                 strings._read(stream)
         return strings
 
@@ -478,7 +527,7 @@ class _Strings:
 
     def _stored(self, index: int) -> str:
         if not 0 <= index < self._count:
-            raise InvalidArgument(_DAMAGED)
+            raise _damaged()
         self._ends.seek(8 * index)
         begin, end = array("Q", self._ends.read(16))
         self._texts.seek(begin)
@@ -562,7 +611,8 @@ class _CellParser:
                 self._preserved = attributes.get("xml:space") == "preserve"
                 self._text.begin()
         elif tag == "row":
-            self._number = int(attributes.get("r", self._number + 1))
+            place = attributes.get("r")
+            self._number = self._number + 1 if place is None else _whole_number(place)
             self._cells, self._place = [], -1
         elif tag == "rPh":
             self._phonetic += 1
@@ -574,7 +624,7 @@ class _CellParser:
         else:
             self._place += 1
         self._type = attributes.get("t", "")
-        self._style = int(attributes.get("s", "0"))
+        self._style = _whole_number(attributes.get("s", "0"))
         self._value = ""
         if self._runs:
             self._runs = []
@@ -608,21 +658,21 @@ class _CellParser:
         if not value or kind == "e":
             return ""
         if kind == "s":
-            return self._string(int(value))
+            return self._string(_whole_number(value))
         if kind in ("", "n"):
             return self._numeric(value)
         if kind == "b" and value in ("0", "1", "false", "true"):
             return "true" if value in ("1", "true") else "false"
         if kind == "d":
             return _iso(value)
-        raise InvalidArgument(_DAMAGED)
+        raise _damaged()
 
     def _numeric(self, value: str) -> str:
         try:
             number = float(value)
         except ValueError:
             if self._type:
-                raise
+                raise _damaged() from None
             return value
         if not isfinite(number):
             return ""

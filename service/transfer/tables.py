@@ -3,8 +3,8 @@
 What `files` reads row by row is here read by Arrow, many rows at once, wherever Arrow reads the
 same: rows of another length than the header and rows of empty cells are left to `files`, with the
 block that has them. Memory is bounded by a block of `BLOCK_ROWS` rows or
-`BLOCK_CHARS` characters, or fewer as `open_table` is told, for Parquet by a page of each column
-beside it, for XLSX as `sheets` says.
+`BLOCK_CHARS` characters, or fewer as `open_table` is told, for XLSX as `sheets` says. For Parquet
+it is by the rows alone, whatever their cells have, and by a page of each column beside them.
 
 Cells are texts whatever their type in the file was: an absent one is "", a number has all its
 digits and no exponent, a date is YYYY-MM-DD, a list is written as `words.parts` reads it.
@@ -382,6 +382,7 @@ class _Jsonl(_Lines):
         self._objects = _objects(source.lines(encoding))
         self._ahead = list(islice(self._objects, HEADER_LINES))
         self.header = tuple(dict.fromkeys(key for found in self._ahead for key in found.members))
+        self._known = frozenset(self.header)
         if not self.header:
             fault = next((found.fault for found in self._ahead if found.fault), "")
             raise InvalidArgument(fault or "The file has no objects")
@@ -409,6 +410,10 @@ class _Jsonl(_Lines):
         place = len(cells[0])
         if found.fault:
             self._refuse(found.fault, faults, place)
+        if not found.members.keys() <= self._known:  # whose values would be lost
+            new = next(key for key in found.members if key not in self._known)
+            fault = f"Line {found.line}: {new!r} is a key that none of the first objects has"
+            self._refuse(fault, faults, place)
         for key, texts in zip(keys, cells, strict=True):
             value = found.members.get(key, "")
             try:

@@ -10,9 +10,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tests.cli.conftest import COMMAND, Namesake, running
+from service.transfer.tables import open_table
+from service.transfer.writers import writing
+from tests.cli.conftest import COMMAND, Namesake, run, running
 from tests.conftest import INTERRUPTIBLE, wait_until
 
 ADDED = (
@@ -237,3 +240,121 @@ def test_a_long_list_is_checked_by_several_processes_in_its_order(
     (head, first), *others = (part.split("\n", 1) for part in parts)
     assert done.out == f"{head}\n" + first + "".join(rest for _, rest in others)
     assert len(list(csv.reader(io.StringIO(done.out)))) == 12_001
+
+
+# Lists of other kinds
+
+LIST = {
+    "Nr": ["1", "2", "3", "4"],
+    "E-Mail": ["Ada@Example.com", "null", "", 'a "b"@x.org'],
+    "Telefon": ["030 123456", "020 7946 0018", "", "0123"],
+    "Land": ["Germany", "GB", "", ""],
+    "Notiz": ["", "a;b, c", "two\nlines", "007"],
+}
+
+
+def _write(path: Path, columns: dict[str, list[str]]) -> Path:
+    batch = pa.record_batch(columns)
+    with writing(str(path), batch.schema) as writer:
+        writer.write(batch)
+    return path
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    with open_table(str(path)) as table:
+        (block,) = table.blocks(range(len(table.header)))
+        cells = (block.columns[place].to_pylist() for place in range(len(table.header)))
+        return dict(zip(table.header, cells, strict=True))
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Return what comes of LIST as CSV."""
+    folder = tmp_path_factory.mktemp("checked")
+    source, output = _write(folder / "list.csv", LIST), folder / "checked.csv"
+    done = run("check", "--input", str(source), "--output", str(output), "--no-dns")
+    assert done.status == 0, done.err
+    return _read(output)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("jsonl", "csv"), ("xlsx", "parquet"), ("parquet", "xlsx"), ("csv", "jsonl"), ("xlsx", "csv")],
+)
+def test_a_list_of_any_kind_is_checked_as_csv_is(
+    offline: Namesake, checked: dict[str, list[str]], tmp_path: Path, before: str, after: str
+) -> None:
+    """And keeps all its cells."""
+    source, output = _write(tmp_path / f"list.{before}", LIST), tmp_path / f"out.{after}"
+    done = offline("check", "--input", str(source), "--output", str(output), "--no-dns", "--json")
+    assert done.lines == [{"file": str(output), "rows": 4}], done.err
+    assert _read(output) == checked
+    assert {name: checked[name] for name in LIST} == LIST
+
+
+def test_a_list_in_an_old_encoding_with_apostrophes_is_read(
+    offline: Namesake, tmp_path: Path
+) -> None:
+    """What is found in the file; what is written is usual CSV, with the same delimiter."""
+    source, output = tmp_path / "list.txt", tmp_path / "out.csv"
+    rows = ("'Имя'|'E-Mail'", "'Анна'|'anna@x.org'", "'5\" труба'|'b@x.org'", '5" |c@x.org')
+    source.write_bytes("\n".join(rows).encode("windows-1251"))
+    done = offline("check", "--input", str(source), "--output", str(output), "--no-dns")
+    assert done.status == 0, done.err
+    with output.open(newline="", encoding="utf-8") as stream:
+        found = list(csv.DictReader(stream, delimiter="|"))
+    assert [row["Имя"] for row in found] == ["Анна", '5" труба', '5" ']
+    assert [row["email_normal"] for row in found] == ["anna@x.org", "b@x.org", "c@x.org"]
+
+
+def test_a_list_is_read_as_one_says(offline: Namesake, tmp_path: Path) -> None:
+    """Its encoding and marks, its sheet, and its format where no ending says it."""
+    table = "#E-Mail#;#x#\n#ä@x.org#;#1#\n".encode("utf-16-le")
+    options = ("--encoding", "utf-16-le", "--quote", "#", "--delimiter", ";", "--no-dns")
+    done = offline("check", "--input", "-", "--output", "-", *options, stdin=table)
+    (row,) = csv.DictReader(done.out.splitlines(), delimiter=";")
+    assert (row["E-Mail"], row["x"]) == ("ä@x.org", "1")
+
+    path = _write(tmp_path / "list.xlsx", LIST)
+    sheet = ("check", "--input", str(path), "--output", "-", "--no-dns", "--sheet")
+    assert len(offline(*sheet, "Customers").out.splitlines()) == 6  # a cell has two lines
+    refused = offline(*sheet, "Others")
+    assert (refused.status, "no sheet 'Others'" in refused.err) == (2, True)
+
+    stdin = ("check", "--input", "-", "--output", "-", "--no-dns", "--format", "jsonl")
+    (row,) = csv.DictReader(offline(*stdin, stdin='{"email": "a@x.org", "n": 1}').out.splitlines())
+    assert (row["n"], row["email_reason"]) == ("1", "NOT_LOOKED_UP")
+
+
+def test_a_long_list_of_another_kind_is_checked_by_several_processes_in_its_order(
+    offline: Namesake, tmp_path: Path
+) -> None:
+    rows = {"email": [f"a{n}@x.org" for n in range(12_000)]}
+    source, output = _write(tmp_path / "list.jsonl", rows), tmp_path / "out.parquet"
+    done = offline("check", "--input", str(source), "--output", str(output), "--no-dns")
+    assert done.status == 0, done.err
+    assert _read(output)["email_normal"] == rows["email"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "output", "message"),
+    [
+        ("a.csv", b"email,x,x\na@x.org,1,2\n", "o.parquet", "two columns 'x'"),
+        ("a.csv", b"email\na@x.org\nb@x.org,1\n", "o.jsonl", "Row 2 has more cells"),
+        ("a.jsonl", b'{"email": "a"}\n{"email": {}}\n', "o.csv", "Line 2: 'email' is an object"),
+        ("a.jsonl", b'{"email": "a"}\n[]\n', "o.xlsx", "Line 2 is no JSON object"),
+        ("a.xlsx", b"PK", "o.csv", "damaged"),
+        ("a.parquet", b"PAR1", "o.csv", "Cannot open"),
+    ],
+)
+def test_a_list_that_cannot_be_kept_whole_is_refused(
+    offline: Namesake, tmp_path: Path, name: str, content: bytes, output: str, message: str
+) -> None:
+    """By the row at fault, and nothing is left of what was written."""
+    source = tmp_path / name
+    source.write_bytes(content)
+    done = offline("check", "--input", str(source), "--output", str(tmp_path / output), "--no-dns")
+    assert done.status == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == [source]

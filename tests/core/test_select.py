@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from random import Random
 from typing import Any
 
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from demo.people import people, to_customer
 from namesake import v1
 from service.core._select import TAGS, Fields, Filter
+from tests.core.oracle_select import NUMBERS, Wanted, shown, unframed
 from tests.core.stored import WORDS, mutated, records
 
-NUMBERS = {field.number: field.name for field in v1.Customer.DESCRIPTOR.fields}
 many = settings(max_examples=60, deadline=None)
 
 
@@ -47,45 +47,6 @@ def test_tags_are_those_of_the_descriptors(message: str) -> None:
 
 
 # Filters.
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a filter is made of."""
-
-    tags: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    campaigns: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    updated_since_us: int | None = None
-    kind: int = 0
-    state: int = 0
-    email_verdicts: tuple[int, ...] = ()
-    phone_verdicts: tuple[int, ...] = ()
-
-    def filter(self) -> Filter:
-        """Compile it."""
-        return Filter(**asdict(self))
-
-    def means(self, customer: v1.Customer) -> bool:
-        """Say of a message whether it is meant."""
-        updated = customer.update_time
-        us = updated.seconds * 1_000_000 + updated.nanos // 1_000
-        return (
-            _one_of(self.tags, customer.tags)
-            and _one_of(self.sources, customer.sources)
-            and _one_of(self.campaigns, customer.campaigns)
-            and _one_of(self.groups, customer.groups)
-            and (self.updated_since_us is None or us >= self.updated_since_us)
-            and self.kind in (0, customer.kind)
-            and self.state in (0, customer.state)
-            and _one_of(self.email_verdicts, [one.finding.verdict for one in customer.emails])
-            and _one_of(self.phone_verdicts, [one.finding.verdict for one in customer.phones])
-        )
-
-
-def _one_of(wanted: Sequence[object], there: Sequence[object]) -> bool:
-    return not wanted or bool(set(wanted) & set(there))
 
 
 some_words = st.lists(st.sampled_from([*WORDS, "ab", "нов", "x"]), max_size=3).map(tuple)
@@ -148,36 +109,23 @@ def test_what_is_no_verdict_is_refused(bad: dict[str, Any]) -> None:
 # Fields.
 
 
-def _shown(record: bytes, numbers: Sequence[int]) -> v1.Customer:
-    customer = v1.Customer.FromString(record)
-    for number, name in NUMBERS.items():
-        if numbers and number not in numbers:
-            customer.ClearField(name)  # type: ignore[arg-type]
-    customer.DiscardUnknownFields()
-    return customer
-
-
 def _framed(drawn: Sequence[bytes], numbers: Sequence[int]) -> list[v1.Customer]:
-    message = Fields(numbers).framed(drawn, 1)
-    shown = list(v1.ExportCustomersResponse.FromString(message).customers)
-    for customer in shown:
-        customer.DiscardUnknownFields()
-    return shown
+    return unframed(Fields(numbers).framed(drawn, 1))
 
 
 @many
 @given(st.lists(records, max_size=5), st.lists(st.sampled_from(sorted(NUMBERS)), max_size=6))
 def test_chosen_fields_are_shown_alone(drawn: list[bytes], numbers: list[int]) -> None:
     """And all fields where none is chosen."""
-    assert _framed(drawn, numbers) == [_shown(record, numbers) for record in drawn]
+    assert _framed(drawn, numbers) == [shown(record, numbers) for record in drawn]
 
 
 def test_many_customers_are_framed_in_order() -> None:
     """Sizes of one, two and three bytes."""
     drawn = [to_customer(person).SerializeToString() for person in people(500, seed=4)]
     drawn.append(v1.Customer(last_name="x", comment="é" * 10_000).SerializeToString())
-    assert _framed(drawn, [14]) == [_shown(record, [14]) for record in drawn]
-    assert _framed(drawn, []) == [_shown(record, []) for record in drawn]
+    assert _framed(drawn, [14]) == [shown(record, [14]) for record in drawn]
+    assert _framed(drawn, []) == [shown(record, []) for record in drawn]
 
 
 @pytest.mark.parametrize("number", [0, -1, 64, 10**9])
@@ -221,11 +169,11 @@ def test_broken_bytes_never_lead_outside() -> None:
     for _ in range(8_000):
         record = mutated(rng.choice(whole), rng)
         try:
-            matched, shown = one.filter().matches([record]), _framed([record], [1, 18])
+            matched, framed = one.filter().matches([record]), _framed([record], [1, 18])
             customer = v1.Customer.FromString(record)
         except Exception:  # noqa: BLE001  # of either: DecodeError is no kind of ValueError
             continue
         compared += 1
         assert matched == [one.means(customer)]
-        assert shown == [_shown(record, [1, 18])]
+        assert framed == [shown(record, [1, 18])]
     assert compared > 300

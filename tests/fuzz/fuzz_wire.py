@@ -17,7 +17,7 @@ from service.core import _wire
 from service.core._text import Texts
 from service.core.model import Card
 from service.settings import Settings
-from tests.fuzz import harness
+from tests.fuzz import harness, records
 
 POINTS: Final = 4  # of each kind that are compared
 
@@ -31,45 +31,19 @@ _LIMITS: Final = _wire.Limits(
 _EXTRA: Final = _wire.Extra(tags=["t"])
 
 
-def _full() -> v1.Customer:
-    """Return a customer with something in every field that is looked into."""
-    card = v1.Customer(
-        id="c-1", kind=v1.CUSTOMER_KIND_PERSON, state=v1.CUSTOMER_STATE_ACTIVE, first_name="Ada",
-        middle_name="B", last_name="Lovelace", gender=v1.GENDER_FEMALE, company_name="ACME",
-        birth_date=v1.Date(year=1815, month=12, day=10), tags=["a", "b"], groups=["g"],
-    )  # fmt: skip
-    card.emails.add(value="ada@x.org", normal="ada@x.org", primary=True)
-    card.phones.add(value="020", normal="+442079460018", kind=v1.CONTACT_KIND_MOBILE)
-    card.addresses.add(lines=["12 High St", "Flat 2"], city="London", postcode="SW1A 1AA")
-    card.addresses.add(primary=True, lines=["1 Low St"], country="GB")
-    card.contacts.add(last_name="King").emails.add(value="k@x.org", normal="k@x.org")
-    card.identities.add(type="crm", value="1")
-    card.preferences.channels.add(channel=v1.CHANNEL_EMAIL, consent=v1.CONSENT_GRANTED)
-    return card
-
-
 WORDS: Final = (
-    *(one.SerializeToString() for one in (_full().emails[0], _full().phones[0])),
-    *(one.SerializeToString() for one in _full().addresses),
-    _full().birth_date.SerializeToString(),
-    b"\x80\x01", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x08\x00", b"\x18\x02", b"\x00",
-    b"\x92\x01", b"\x9a\x01", b"\xa2\x01", b"\xaa\x01", b"\x0d\0\0\0\0", b"\x09" + bytes(8),
-)  # fmt: skip
+    *(one.SerializeToString() for one in (records.card().emails[0], records.card().phones[0])),
+    *(one.SerializeToString() for one in records.card().addresses),
+    records.card().birth_date.SerializeToString(),
+    *records.PIECES,
+)
 
 
 def first_inputs(seed: int) -> Iterable[bytes]:
     """Return a whole customer, its fields alone, a company, and nothing."""
-    whole = _full()
-    alone = []
-    for field, value in whole.ListFields():
-        one = v1.Customer()
-        if field.is_repeated or field.message_type:
-            getattr(one, field.name).MergeFrom(value)
-        else:
-            setattr(one, field.name, value)
-        alone.append(one.SerializeToString())
+    whole = records.card()
     company = v1.Customer(kind=v1.CUSTOMER_KIND_COMPANY, company_name="ACME", first_name="x")
-    return [b"", whole.SerializeToString(), *alone, company.SerializeToString()]
+    return [b"", whole.SerializeToString(), *records.alone(whole), company.SerializeToString()]
 
 
 def run(inputs: Sequence[bytes]) -> Sequence[tuple[object, ...]]:

@@ -213,9 +213,13 @@ class Mutator:
 
 
 def _build(folder: Path, name: str) -> None:
-    """Compile the kernel and its columns into a copy of the packages, and the trace beside it."""
+    """Compile the kernel and its columns into a copy of the packages, and the trace beside it.
+
+    What they import is copied as it was built for all.
+    """
+    built = [f"{kernel}.*.so" for kernel in ("_text", f"_{name}")]
     for package in ("service", "tests"):
-        ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+        ignored = shutil.ignore_patterns(*built, "*.c", "__pycache__")
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
     trace = Path(__file__).with_name("coverage.c")
     library = ["-O2", "-shared", "-fPIC", "-o", str(folder / "coverage.so"), str(trace)]

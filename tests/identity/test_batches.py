@@ -231,7 +231,11 @@ async def test_an_import_is_the_saves_of_its_rows(seed: int, tmp_path: Path) -> 
     terms = terms_of(draw)
     first = [customer(draw) for _ in range(draw.choice([5, 30]))]
     rows = [customer(draw) for _ in range(draw.choice([10, 60, 150]))]
-    async with home(tmp_path / "one") as one, home(tmp_path / "other") as other:
+    part_rows = draw.choice([1, 3, 25])
+    async with (
+        home(tmp_path / "one", import_part_rows=part_rows) as one,
+        home(tmp_path / "other") as other,
+    ):
         for each in (one, other):  # customers whom both know before, one of them deleted
             await saved(each, first, Terms("saver", "GB", Lookup.DEFER))
             with each.index.snapshot() as snapshot:

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
@@ -15,6 +15,7 @@ import pytest
 from service.errors import InvalidArgument, ShuttingDown
 from service.index import (
     ChangeKind,
+    Decide,
     Decision,
     Entries,
     Index,
@@ -446,3 +447,61 @@ async def test_what_batches_left_waiting_is_sorted(tmp_path: Path) -> None:
         await submit_one(index, remove(index, "d"))
         assert left(index) == ([], {"x.org": [1], "y.org": [1], "z.org": [3]}, 3)
         assert faults(index) == []
+
+
+class Parts:
+    """Decisions that are taken a part to a transaction, and note in which."""
+
+    def __init__(self, name: str, parts: int, log: list[tuple[str, int]]) -> None:
+        self.name, self.parts, self.log, self.done = name, parts, log, 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Decide[int]]:
+        yield self.decide
+
+    def decide(self, view: View) -> Decision[int]:
+        """Write a part."""
+        self.done = int(view.operation(self.name) or b"0") + 1
+        self.log.append((self.name, view.now_us))
+        return Decision(self.done, (PutOperation(self.name, str(self.done).encode()),))
+
+    def goes_on(self) -> bool:
+        """Tell whether there are more."""
+        return self.done < self.parts
+
+
+async def test_parts_are_transactions_that_let_others_in_between(tmp_path: Path) -> None:
+    """But for those that stand behind them in their line."""
+    log: list[tuple[str, int]] = []
+    first, second = Parts("first", 5, log), Parts("second", 2, log)
+    async with opened(tmp_path) as index:
+        bulk = [
+            asyncio.create_task(index.submit(parts, bulk=True, goes_on=Parts.goes_on))
+            for parts in (first, second)
+        ]
+        cards: list[Saved] = []
+        while not bulk[0].done():
+            cards.append(await submit_one(index, save(index, Person(f"p{len(cards)}"))))
+        assert await asyncio.gather(*bulk) == [[5], [2]]
+        assert [name for name, _ in log] == ["first"] * 5 + ["second"] * 2
+        times = [time_us for _, time_us in log]
+        assert len(set(times[:5])) == 5
+        between = [card for card in cards if times[0] < card.time_us < times[4]]
+        assert between
+        assert faults(index) == []
+
+
+async def test_parts_that_nobody_awaits_any_more_end(tmp_path: Path) -> None:
+    """What is durable of them stays; those behind them go on."""
+    log: list[tuple[str, int]] = []
+    async with opened(tmp_path) as index:
+        endless = Parts("endless", 1_000_000_000, log)
+        task = asyncio.create_task(index.submit(endless, bulk=True, goes_on=Parts.goes_on))
+        for number in range(3):
+            await submit_one(index, save(index, Person(f"p{number}")))
+        task.cancel()
+        assert await index.submit(Parts("next", 1, log), bulk=True, goes_on=Parts.goes_on) == [1]
+        with index.snapshot() as snapshot:
+            assert snapshot.operation("endless") == str(endless.done).encode()

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import grpc
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import Server, StartServer
 from tests.dns_servers import FaultyDns, Script, knot
 from tests.server.client import Client
 
@@ -61,6 +62,30 @@ def own(server: Server) -> Iterator[Client]:
     """A caller of a server that only this test has."""
     with server.channel() as channel:
         yield Client(channel)
+
+
+@pytest.fixture
+def two_workers(start_server: StartServer) -> Server:
+    """A server of two worker processes."""
+    return start_server("--workers", "2")
+
+
+@pytest.fixture
+def both(two_workers: Server) -> Iterator[tuple[Client, Client]]:
+    """Callers of two different workers of one server."""
+    channels = [two_workers.channel()]
+    first = Client(channels[0])
+    worker = first.stats().start_time
+    while True:  # the system spreads connections over them
+        channels.append(
+            grpc.insecure_channel(two_workers.address, [("grpc.use_local_subchannel_pool", 1)])
+        )
+        second = Client(channels[-1])
+        if second.stats().start_time != worker:
+            break
+    yield first, second
+    for channel in channels:
+        channel.close()
 
 
 @pytest.fixture(scope="session")

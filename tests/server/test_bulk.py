@@ -184,6 +184,18 @@ def test_ids_of_merged_customers_lead_to_the_survivor(client: Client) -> None:
     assert bulk.outcomes(name) == {"survivor": "CHANGED"}
 
 
+def test_a_survivor_is_not_deleted_by_the_id_of_a_member(client: Client) -> None:
+    """Whoever deletes it has to name it."""
+    for id in ("merged", "survivor", "other"):
+        client.save(person(id=id))
+    client.merge("survivor", "merged")
+    bulk = BulkWork(client)
+    name = bulk.delete(by_ids("merged", "other"), count=1)
+    assert bulk.done(name) == (2, 1, 0, 1)
+    assert bulk.outcomes(name) == {"other": "CHANGED", "merged": "CUSTOMER_MERGED"}
+    assert client.get("merged").id == "survivor"
+
+
 # Filters
 
 VALID, RISKY, BROKEN = v1.VERDICT_VALID, v1.VERDICT_RISKY, v1.VERDICT_INVALID

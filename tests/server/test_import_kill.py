@@ -1,4 +1,4 @@
-"""Kill -9 of an import's server and of its client, at any moment: no row is lost or doubled.
+"""Kill -9 of an import's server, of its worker and of its client: no row is lost or doubled.
 
 `NAMESAKE_TEST_KILL_ROUNDS` sets the number of rounds, each of a server and a client that die.
 """
@@ -9,18 +9,24 @@ import csv
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+
+import grpc
+import pytest
 
 from namesake import v1
-from tests.conftest import Server
-from tests.server.client import Client
+from tests.conftest import Server, StartServer, wait_until
+from tests.server.client import Client, numbered, opening, person
 
 ROUNDS = int(os.environ.get("NAMESAKE_TEST_KILL_ROUNDS", "2"))
 ROWS = 12_000 * ROUNDS
+BATCH_ROWS = 500
 PATIENCE_S = 120.0
 
 
@@ -84,14 +90,37 @@ class Importer:
         self.process.communicate()
 
 
+def worker_of(server: Server, client: Client) -> int:
+    """Return which worker a client speaks with: the one without which it gets no answer."""
+    for pid in server.workers():
+        os.kill(pid, signal.SIGSTOP)
+        fault = client.admin.GetStats.future(v1.GetStatsRequest(), timeout=1).exception()
+        os.kill(pid, signal.SIGCONT)
+        if fault is not None:
+            return pid
+    raise AssertionError("no worker answers")
+
+
+def kill_worker(pid: int) -> None:
+    """Kill one worker; until it is gone altogether it takes connections, and resets them."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
 def rows_of(server: Server) -> int:
     """Return how many rows of the job are durable."""
     with server.channel() as channel:
         return sum(job.counts.rows for job in Client(channel).jobs())
 
 
-def test_an_import_survives_the_death_of_either_side(server: Server, tmp_path: Path) -> None:
-    """Whoever died begins again; customers, counts and failures are as if nobody had."""
+def test_an_import_survives_the_death_of_either_side(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """Whoever died begins again; customers, counts and failures are as if nobody had.
+
+    Batches are committed in parts, so that some are cut in the middle.
+    """
+    server = start_server(NAMESAKE_IMPORT_PART_ROWS="3")
     dice = random.Random(20_261_130)
     source, failures = tmp_path / "people.csv", tmp_path / "failed.csv"
     expected = write(source)
@@ -115,6 +144,60 @@ def test_an_import_survives_the_death_of_either_side(server: Server, tmp_path: P
     out, err = importer.process.communicate(timeout=PATIENCE_S)
     assert importer.process.returncode == 3, err
     check(server, expected, json.loads(out), failures)
+
+
+def test_an_import_survives_the_death_of_its_workers(two_workers: Server, tmp_path: Path) -> None:
+    """One after the other is killed: the client goes on with whichever is there."""
+    source, failures = tmp_path / "people.csv", tmp_path / "failed.csv"
+    expected = write(source)
+    importer = Importer(two_workers, source, failures)
+    for rows, pid in zip((ROWS // 5, ROWS // 2), two_workers.workers(), strict=True):
+        importer.advance(two_workers, rows)
+        assert importer.process.poll() is None
+        kill_worker(pid)
+    out, err = importer.process.communicate(timeout=PATIENCE_S)
+    assert importer.process.returncode == 3, err
+    check(two_workers, expected, json.loads(out), failures)
+
+
+def test_another_worker_takes_over_the_job_of_a_killed_one(
+    two_workers: Server, both: tuple[Client, Client]
+) -> None:
+    """It knows the job while it runs elsewhere, and goes on after the last durable batch."""
+    mine, theirs = both
+    batches = [
+        [person(f"p{number}@x.example") for number in range(first, first + BATCH_ROWS)]
+        for first in range(0, 5 * BATCH_ROWS, BATCH_ROWS)
+    ]
+    batches.append([person(f"p{number}@x.example", stage="won") for number in range(BATCH_ROWS)])
+    given = SimpleQueue[v1.ImportCustomersRequest | None]()
+    for request in (opening("job"), *numbered(batches[:2])):
+        given.put(request)
+    pid = worker_of(two_workers, mine)
+    answers = mine.import_stream(iter(given.get, None))
+    while next(answers).durable_batch < 2:
+        pass
+    assert theirs.job("job").state == v1.IMPORT_STATE_RUNNING
+    given.put(next(numbered(batches[2:3], 3)))  # it may be durable when the worker dies
+    kill_worker(pid)
+    with pytest.raises(grpc.RpcError):
+        list(answers)
+    given.put(None)
+    wait_until(lambda: theirs.job("job").state == v1.IMPORT_STATE_PAUSED)
+
+    durable = theirs.job("job").durable_batch
+    assert durable in (2, 3)
+    rest = numbered(batches[durable:], durable + 1)
+    end = v1.ImportCustomersRequest(end=v1.ImportEnd())
+    told = list(theirs.import_stream([opening("job"), *rest, end]))
+    assert (told[0].durable_batch, told[-1].durable_batch) == (durable, len(batches))
+    job, stats = theirs.job("job"), theirs.stats()
+    assert job.state == v1.IMPORT_STATE_DONE
+    assert job.counts == v1.ImportCounts(
+        rows=6 * BATCH_ROWS, created=5 * BATCH_ROWS, updated=BATCH_ROWS
+    )
+    assert (stats.customers, stats.sequence) == (5 * BATCH_ROWS, 6 * BATCH_ROWS)
+    assert theirs.faults() == []
 
 
 def check(server: Server, expected: Expected, summary: dict[str, object], failures: Path) -> None:

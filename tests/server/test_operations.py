@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -160,30 +159,6 @@ def test_a_stopping_server_interrupts_its_work(server: Server) -> None:
     server.start()
     with server.channel() as channel:
         assert failure(Work(Client(channel)).get(name)) == INTERRUPTED
-
-
-@pytest.fixture
-def two_workers(start_server: StartServer) -> Server:
-    """A server of two worker processes."""
-    return start_server("--workers", "2")
-
-
-@pytest.fixture
-def both(two_workers: Server) -> Iterator[tuple[Client, Client]]:
-    """Callers of two different workers of one server."""
-    channels = [two_workers.channel()]
-    first = Client(channels[0])
-    worker = first.stats().start_time
-    while True:  # the system spreads connections over them
-        channels.append(
-            grpc.insecure_channel(two_workers.address, [("grpc.use_local_subchannel_pool", 1)])
-        )
-        second = Client(channels[-1])
-        if second.stats().start_time != worker:
-            break
-    yield first, second
-    for channel in channels:
-        channel.close()
 
 
 def test_any_worker_can_be_asked(two_workers: Server, both: tuple[Client, Client]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from random import Random
 
 import pytest
 
@@ -23,12 +25,12 @@ def caller(server: Server) -> Iterator[Client]:
         yield Client(channel)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "workers"), [(0, "1"), (1, "1"), (2, "2")])
 def test_a_replica_is_exact_at_every_snapshot(
-    start_server: StartServer, knot_address: str, seed: int
+    start_server: StartServer, knot_address: str, seed: int, workers: str
 ) -> None:
     """Applied as it happens; and read again later, when some of the customers are gone."""
-    server = start_server("--dns-server", knot_address, **SOON)
+    server = start_server("--dns-server", knot_address, "--workers", workers, **SOON)
     with caller(server) as client:
         work, watcher, live = Work(client, seed), Watcher(client), Replica()
         states = [(0, dict[str, v1.Customer]())]
@@ -59,6 +61,33 @@ def test_a_snapshot_is_where_a_replica_may_begin(client: Client) -> None:
     end, customers = snapshot(client)
     replica.follow(client.feed(sequence), end)
     agree(replica, customers, gone=set())
+
+
+def test_a_consumer_goes_on_where_it_was_when_everything_died(server: Server) -> None:
+    """What it applied and had not acknowledged comes again, and the replica is exact."""
+    pick, kept, done = Random(4), Replica(), 0
+    work: Work | None = None
+    for _ in range(6):
+        with caller(server) as client:
+            work = work or Work(client, 4)
+            work.client = client
+            work.some(15)
+            replica = deepcopy(kept)
+            feed = client.feed(consumer="copy")
+            assert feed[0].change.sequence == done + 1
+            for watched in feed:
+                replica.apply(watched.change)
+                if pick.random() < 0.05:
+                    done, kept = replica.sequence, deepcopy(replica)
+                    request = v1.AcknowledgeChangesRequest(consumer="copy", sequence=done)
+                    client.call(client.customers.AcknowledgeChanges, request)
+        server.kill()
+        server.start()
+    with caller(server) as client:
+        sequence, customers = snapshot(client)
+        kept.follow(client.feed(consumer="copy"), sequence)
+        assert kept.customers == customers
+        assert client.faults() == []
 
 
 def test_a_creation_has_its_card_as_it_was(client: Client) -> None:

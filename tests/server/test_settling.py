@@ -14,7 +14,7 @@ import lmdb
 from namesake import v1
 from service.core.model import Finding, Lookup, Reason, Sealed
 from service.core.prepare import match_key
-from service.identity.registry import Registry, Saved, Terms
+from service.identity.registry import MatchBy, Registry, Saved, Terms
 from service.identity.settle import Settler
 from service.index import Index
 from service.index.layout import pack_u64
@@ -68,6 +68,14 @@ class Account:
         cards = [wire.card(person(email), self.settings) for email in emails]
         saved = await self.registry.save(cards, Terms("tests", "US", Lookup.DEFER))
         assert all(isinstance(one, Saved) for one in saved), saved
+
+    async def import_alone(self, number: int, id: str, email: str) -> None:
+        """Import a batch of one customer, whose verdict is left for later."""
+        batch = v1.ImportBatch(number=number, customers=[person(email, id=id)])
+        request = v1.ImportCustomersRequest(batch=batch).SerializeToString()
+        incoming = wire.Rows(v1.ImportSettings(), self.settings).read(request)
+        terms = Terms("tests", "US", Lookup.DEFER, match_order=(MatchBy.CUSTOMER_ID,))
+        assert not (await (await self.registry.import_batch("job", incoming, terms))).failures
 
     def reasons(self) -> dict[str, int]:
         """Return address → reason of its finding, as stored."""
@@ -153,3 +161,21 @@ async def test_an_unexpected_error_does_not_end_settling(tmp_path: Path) -> None
         one.validator.broken = "nobody.example"
         await until(lambda: not one.waiting())
         assert set(one.reasons().values()) == {Reason.ACCEPTED}
+
+
+async def test_customers_who_go_while_batches_are_sorted_do_not_end_settling(
+    tmp_path: Path,
+) -> None:
+    """A deletion sorts what its customer's batch left; settling then has less to do than it saw."""
+    async with account(tmp_path, mx("mx.example."), settle_sort_bytes=1) as one:
+        for number in range(1, 11):
+            await one.import_alone(number, f"c{number}", f"a{number}@d{number}.example")
+        async with asyncio.timeout(PATIENCE_S):
+            settling = asyncio.create_task(one.settler.round())
+            await asyncio.sleep(0)  # it has seen how many batches there are
+            gone = (one.registry.delete(f"c{number}", "", "", "tests") for number in range(2, 11))
+            await asyncio.gather(*gone)
+            await settling
+            await one.settler.round()
+        assert not one.waiting()
+        assert one.reasons() == {"a1@d1.example": Reason.ACCEPTED}

@@ -14,6 +14,7 @@ from service.transfer import columns
 from service.transfer.columns import Columns
 from service.transfer.files import CsvReader, CsvWriter
 from service.transfer.rows import KINDS, Custom, PartialDate, Reach, Row, RowRefused
+from tests.rows_of_customers import cells, present
 
 
 @pytest.mark.parametrize(
@@ -198,10 +199,10 @@ _rows = st.builds(
 
 @given(_rows)
 def test_an_exported_row_reads_back(row: Row) -> None:
-    names = columns.table(columns.present(row))
+    names = columns.table(present(row))
     stream = io.BytesIO()
     writer = CsvWriter(stream, names)
-    writer.write(columns.cells(row, names))
+    writer.write(cells(row, names))
     writer.detach()
     table = CsvReader(io.StringIO(stream.getvalue().decode(), newline=""))
     (record,) = table

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from demo.people import people, to_customer
 from namesake import v1
-from service.cli.convert import customer_field, to_row
 from service.core._tabulate import tabulate
 from service.transfer import columns
 from service.transfer.exported import (
@@ -26,6 +25,7 @@ from service.transfer.exported import (
 )
 from service.transfer.rows import Row
 from tests.core.stored import mutated, records
+from tests.rows_of_customers import custom_field, customer_field, present, reach_field, to_row
 
 many = settings(max_examples=60, deadline=None)
 TYPE_WORDS = {pa.int64(): ":integer", pa.float64(): ":number", pa.bool_(): ":flag"}
@@ -42,13 +42,13 @@ def cell(customer: v1.Customer, row: Row, column: str, type: Any = None) -> Any:
     if column.startswith("identity:"):
         return [one.value for one in row.identities if f"identity:{one.type}" == column]
     if column.startswith("custom:"):
-        found = [one.value for one in row.custom if columns._custom_field(one) in sought]
+        found = [one.value for one in row.custom if custom_field(one) in sought]
         value = found[0] if found else None
         return str(value) if column.endswith(":date") and found else value
     if column.endswith(("email", "phone")) and column != "do_not_email":
         channel = column[-5:]
         reaches = row.emails if channel == "email" else row.phones
-        return [one.value for one in reaches if columns._reach_field(channel, one) == column]
+        return [one.value for one in reaches if reach_field(channel, one) == column]
     value = getattr(row, column)
     if isinstance(value, tuple):
         return list(value)
@@ -68,7 +68,7 @@ def as_lists(table: Any) -> dict[str, list[Any]]:
 
 def expected_names(rows: list[Row]) -> list[str]:
     """Return which columns a table of such rows has."""
-    extra = set().union(*(columns.present(row) for row in rows))
+    extra = set().union(*(present(row) for row in rows))
     bare = {
         ":".join(name.split(":")[:2]) if name.startswith("identity:") else name for name in extra
     }

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -138,6 +139,26 @@ def test_a_fault_names_the_line_where_its_row_begins(text: str, line: int) -> No
         list(rows_of(_lines(text), ",", 7))
 
 
+def test_a_row_of_many_lines_is_as_long_as_a_line_may_be() -> None:
+    """Its cells may all be closed and short: the file would be one row, held as a whole."""
+    taken = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal taken
+        yield from ("a,b\n", "1,2\n", '"x\n')
+        while taken < 2 * LINE_LIMIT_CHARS:
+            taken += len('","x\n')
+            yield '","x\n'
+
+    for read in (list, lambda reader: list(reader.blocks())):
+        taken = 0
+        with pytest.raises(InvalidArgument, match="Line 3: the row is longer"):
+            read(CsvReader(lines()))
+        assert taken < 1.1 * LINE_LIMIT_CHARS
+    rows = ['1,"x\n', 'y"\n'] * (LINE_LIMIT_CHARS // 4)  # each of them short
+    assert sum(1 for _ in CsvReader(iter(["a,b\n", *rows]))) == len(rows) // 2
+
+
 def test_a_source_is_closed_while_somebody_waits_for_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -245,9 +266,14 @@ def test_a_private_file_is_for_its_owner_and_written_anew(tmp_path: Path) -> Non
     path = tmp_path / "failed.csv"
     for text in (b"older", b"new"):
         with private(str(path)) as stream:
+            assert path.stat().st_mode & 0o077 == 0
             stream.write(text)
-    assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o077 == 0
+        assert path.read_bytes() == text
+        path.chmod(0o644)
+    mode = Path("/dev/null").stat().st_mode
+    with private("/dev/null") as stream:
+        stream.write(b"gone")
+    assert Path("/dev/null").stat().st_mode == mode
 
 
 def test_a_file_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:

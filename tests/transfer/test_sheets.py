@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import io
+import re
 import tracemalloc
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -396,6 +399,133 @@ def test_a_damaged_file_is_read_or_refused(
     with suppress(InvalidArgument), open_table(str(path)) as table:
         for _ in table.blocks([0]):
             pass
+
+
+_METHODS = (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_PIECES = (
+    "", "x", "-1", "1e999", "9" * 5_000, "A0", "ZZZZ1", "rId9", "/", "<", "<c", "</c>",
+    "&#0;", "\0", "é", '"', '="', "<!DOCTYPE x>", '<?xml version="1.0" encoding="shift_jis"?>',
+)  # fmt: skip
+_SPOTS = (r' [\w:]+="[^"]*"', r'(?<==")[^"]*', r"(?<=>)[^<]*", r"<[^>]*>")  # attributes, … tags
+
+
+def _rewritten(xml: str, dice: Random) -> str:
+    """Return XML of which something is left out, twice there, or another."""
+    found = list(re.finditer(dice.choice(_SPOTS), xml))
+    if not found:
+        return xml + dice.choice(_PIECES)
+    spot = dice.choice(found)
+    put = dice.choice(("", spot[0] * 2, dice.choice(_PIECES)))
+    return xml[: spot.start()] + put + xml[spot.end() :]
+
+
+def _packed(parts: dict[str, str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+def _damage(parts: dict[str, str], dice: Random) -> bytes:
+    """Return a file that was cut off, has other bytes, lacks a part, or has one with other XML."""
+    match dice.randrange(4):
+        case 0:
+            whole = _packed(parts)
+            return whole[: dice.randrange(len(whole))]
+        case 1:
+            other = bytearray(_packed(parts, dice.choice(_METHODS)))
+            for _ in range(dice.choice((1, 2, 20))):
+                other[dice.randrange(len(other))] = dice.randrange(256)
+            return bytes(other)
+        case 2:
+            left = dice.sample(list(parts), len(parts) - dice.choice((1, 2)))
+            return _packed({name: parts[name] for name in left})
+        case _:
+            name = dice.choice(list(parts))
+            return _packed({**parts, name: _rewritten(parts[name], dice)})
+
+
+def _read(path: Path, content: bytes) -> bool:
+    """Read a file by both readers; say whether one refused it. Nothing else may be raised."""
+    path.write_bytes(content)
+    try:
+        with open_table(str(path)) as table:
+            for _ in table.blocks(range(len(table.header))):
+                pass
+        _by(path, "rows")
+    except InvalidArgument:
+        return True
+    return False
+
+
+def test_whatever_is_damaged_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever library finds it, and of whatever kind its own error is."""
+    dice, refused = Random(20_261_130), 0
+    rows = '<row r="1"><c r="A1" t="s"><v>0</v></c><c r="B1" t="s"><v>1</v></c></row>' + (
+        f'<row r="2"><c r="A2" s="{DATE}"><v>5</v></c><c r="B2" t="b"><v>1</v></c></row>'
+    )
+    strings = "<si><t>a</t></si><si><r><t>b</t></r></si>"
+    sound = _parts(rows, strings, '<workbookPr date1904="0"/>', ("One", "Two"))
+    path = tmp_path / "people.xlsx"
+    assert not _read(path, _packed(sound))
+    for number in range(1_000):
+        monkeypatch.setattr(sheets, "HELD_BYTES", 1 << 20 if number % 2 else 0)
+        refused += _read(path, _damage(sound, dice))
+    assert 300 < refused < 950
+
+
+def test_a_fault_of_ours_is_no_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or nobody would ever hear of it."""
+
+    def broken(_: float) -> str:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(sheets, "_number", broken)
+    for rows in (_placed("A1"), _row(_typed("n", "1"))):
+        with pytest.raises(ValueError, match="a fault"):
+            _by(_file(tmp_path, _parts(rows)), "rows")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_parts_are_stored_or_deflated(tmp_path: Path, method: int) -> None:
+    """No program packs them otherwise, and other libraries fail in their own ways."""
+    path = tmp_path / "people.xlsx"
+    parts = _parts(_placed("A1"))
+    assert not _read(path, _packed(parts, zipfile.ZIP_STORED))
+    assert _read(path, _packed(parts, method))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"), [(6, 130), (8, 1), (8, 32), (8, 64), (10, 99)],
+    ids=["version", "encrypted", "patch", "strongly encrypted", "compression"],
+)  # fmt: skip
+def test_what_no_library_unpacks_is_refused(tmp_path: Path, offset: int, value: int) -> None:
+    parts = _parts(_placed("A1"))
+    first = {"_rels/.rels": parts.pop("_rels/.rels"), **parts}
+    content = bytearray(_packed(first))
+    content[content.index(b"PK\1\2") + offset] = value
+    assert _read(tmp_path / "people.xlsx", bytes(content))
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "nonsense", "hex"])
+def test_other_encodings_than_unicode_are_refused(tmp_path: Path, encoding: str) -> None:
+    parts = _parts(_row(_typed("n", "1")))
+    for name, content in parts.items():
+        if name != "[Content_Types].xml":
+            declared = f'<?xml version="1.0" encoding="{encoding}"?>{content}'
+            assert "damaged" in _refusal(_file(tmp_path, {**parts, name: declared}))
+
+
+def test_a_time_span_beyond_all_bounds_is_a_number(tmp_path: Path) -> None:
+    style = len(BUILT_IN) + FORMATS.index("[h]:mm:ss")
+    path = _file(tmp_path, _parts(_row(_typed("n", "1e301", style))))
+    (row,) = _by(path, "rows")
+    assert row.cells == ["1" + "0" * 301]
 
 
 @pytest.mark.parametrize(
