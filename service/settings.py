@@ -191,6 +191,15 @@ class Settings(BaseSettings):
     merge_at_once: int = Field(
         20, ge=1, description="Members up to which a merge is done when it is answered"
     )
+    merge_queue_rows: int = Field(
+        10_000,
+        ge=1,
+        description="Saved customers per worker and account that wait for the merge policy to look "
+        "at them; more are left to a scan",
+    )
+    merge_look_s: float = Field(
+        2.0, gt=0, description="Between looks whether an import or scan left merges to the policy"
+    )
 
     # Requests
     message_limit: int = Field(16 << 20, ge=1 << 16, description="Largest gRPC message, either way")

@@ -40,6 +40,7 @@ MODULES_MAY: dict[str, set[str]] = {
     "service.server.exports": {"index"},
     "service.server.feed": {"index"},
     "service.server.matches": {"index"},
+    "service.server.merged": {"index"},
     "service.server.items": {"index"},
     "service.server.relay": {"index"},
     "service.server.timeline": {"index"},

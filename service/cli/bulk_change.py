@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from namesake import v1
 from service.cli import show
+from service.cli.asking import check_terminal, confirm, leave
 from service.cli.convert import to_customer
 from service.cli.filters import filtered
 from service.cli.following import (
@@ -22,7 +22,7 @@ from service.cli.following import (
     follow,
     full_name,
 )
-from service.cli.link import REFUSED, ROWS_FAILED, Link, complain, remote
+from service.cli.link import ROWS_FAILED, Link, remote
 from service.cli.scanning import WaitOption
 from service.errors import InvalidArgument
 from service.transfer.columns import Columns
@@ -112,9 +112,7 @@ def bulk_update(
     change.remove_campaigns.extend(remove_campaign or ())
     count = _announce(link, selection, _described(change))
     if count and not (dry_run or yes):
-        _check_terminal("--yes")
-        if not typer.confirm("Change them?", err=True):
-            _leave("nothing is changed")
+        confirm("Change them?", "nothing is changed")
     request = v1.UpdateCustomersRequest(selection=selection, change=change, dry_run=dry_run)
     _conclude(link, _call(link, _stub(link).UpdateCustomers, request), results, wait=wait)
 
@@ -149,7 +147,7 @@ def bulk_delete(
         raise InvalidArgument("needs --count: how many are to be deleted", field="--yes")
     selection = _selection(chosen, customer_id, ids_from, everybody)
     if not yes:
-        _check_terminal("--yes and --count")
+        check_terminal("--yes and --count")
         count = _asked_count(
             _announce(link, selection, ("delete them with their histories",)), count
         )
@@ -285,25 +283,15 @@ def _announce(link: Link, selection: v1.CustomerSelection, lines: Iterable[str])
 def _asked_count(found: int, count: int) -> int:
     """Return how many to delete as somebody confirmed it; leave where nobody does."""
     if not found:
-        _leave("nobody is meant; nothing is deleted")
+        leave("nobody is meant; nothing is deleted")
     if count:
         if not typer.confirm(f"Delete {count:,} for ever?", err=True):
-            _leave("nothing is deleted")
+            leave("nothing is deleted")
         return count
     typed = typer.prompt("This cannot be undone. Type their number to delete them", err=True)
     if typed.strip().replace(",", "") != str(found):
-        _leave("that is not their number; nothing is deleted")
+        leave("that is not their number; nothing is deleted")
     return found
-
-
-def _check_terminal(options: str) -> None:
-    if not sys.stdin.isatty():
-        raise InvalidArgument(f"nobody can be asked here: needs {options}", field="--yes")
-
-
-def _leave(why: str) -> NoReturn:
-    complain(why)
-    raise typer.Exit(REFUSED)
 
 
 # Doing

@@ -130,7 +130,8 @@ def show_change(link: Link, change: v1.Change) -> None:
     kind = show.short(v1.ChangeKind.Name(change.kind)).lower()
     actor = f" by {change.actor}" if change.actor else ""
     reason = f" ({change.reason})" if change.reason else ""
-    show.text(f"{change.sequence:>8}  {time}  {kind} {change.customer_id}{actor}{reason}")
+    id = change.member_id or change.customer_id  # in the history of a survivor: whose it was
+    show.text(f"{change.sequence:>8}  {time}  {kind} {id}{actor}{reason}")
     if change.merged_ids:
         show.text(f"{'':>10}{kind}: {', '.join(change.merged_ids)}")
     before = MessageToDict(change.before, preserving_proto_field_name=True)

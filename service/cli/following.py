@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import grpc
@@ -24,14 +25,21 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="As `namesake operations list` shows it.")
 ]
 
-Metadata = v1.ScanMetadata | v1.TrainMetadata | v1.BulkMetadata
-Summary = v1.ScanSummary | v1.TrainSummary | v1.BulkSummary
+Metadata = v1.ScanMetadata | v1.TrainMetadata | v1.BulkMetadata | v1.MergeMetadata
+Summary = (
+    v1.ScanSummary
+    | v1.TrainSummary
+    | v1.BulkSummary
+    | v1.MergeCustomersResponse
+    | v1.UndoMergesResponse
+    | v1.MergeRunSummary
+)
 Operation = Any  # google.longrunning.Operation, which has no types
 
 
 @remote
 def list_operations(link: Link) -> None:
-    """List scans, trainings and changes to many, under way and done, the oldest of each first.
+    """List scans, trainings, merges and changes to many, under way and done, by kind.
 
     Examples:
       namesake operations list
@@ -135,6 +143,8 @@ def _customers(said: Metadata) -> int:
         return int(said.customers)
     if isinstance(said, v1.BulkMetadata):
         return int(said.changed + said.unchanged + said.failed)
+    if isinstance(said, v1.MergeMetadata):
+        return int(said.merges)
     return 0
 
 
@@ -192,13 +202,18 @@ def begun(link: Link, operation: Operation) -> None:
 
 def metadata(operation: Operation) -> Metadata:
     """Return how far an operation is."""
-    known: tuple[Metadata, ...] = (v1.ScanMetadata(), v1.TrainMetadata(), v1.BulkMetadata())
+    known: tuple[Metadata, ...] = (
+        v1.ScanMetadata(), v1.TrainMetadata(), v1.BulkMetadata(), v1.MergeMetadata(),
+    )  # fmt: skip
     return next((one for one in known if operation.metadata.Unpack(one)), known[0])
 
 
 def summary(operation: Operation) -> Summary:
     """Return what came of an operation that succeeded."""
-    known: tuple[Summary, ...] = (v1.ScanSummary(), v1.TrainSummary(), v1.BulkSummary())
+    known: tuple[Summary, ...] = (
+        v1.ScanSummary(), v1.TrainSummary(), v1.BulkSummary(), v1.MergeCustomersResponse(),
+        v1.UndoMergesResponse(), v1.MergeRunSummary(),
+    )  # fmt: skip
     return next((one for one in known if operation.response.Unpack(one)), known[0])
 
 
@@ -242,12 +257,18 @@ def _state(operation: Operation) -> str:
     )
 
 
-def _written(value: bool | float | str) -> str:
+def _written(value: object) -> str:
     match value:
+        case v1.Customer():
+            return value.id
         case bool():
             return "yes" if value else "no"
         case int():
             return f"{value:,}"
         case float():
             return f"{value:.6g}"
+        case str():
+            return value
+        case Iterable():
+            return ", ".join(map(_written, value))
     return str(value)

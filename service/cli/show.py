@@ -97,6 +97,7 @@ def short(value: str) -> str:
         "VERDICT_", "REASON_", "CUSTOMER_STATE_", "CUSTOMER_KIND_", "CONTACT_KIND_", "GENDER_",
         "SAVE_OUTCOME_", "CHANGE_KIND_", "MATCH_ACTION_", "PHONE_TYPE_", "EMAIL_FLAG_", "CHANNEL_",
         "ITEM_KIND_", "TASK_STATUS_", "IMPORT_STATE_", "MATCH_BY_", "ON_MATCH_", "ON_CONFLICT_",
+        "MERGE_REASON_",
     )  # fmt: skip
     bare = next((value[len(p) :] for p in prefixes if value.startswith(p)), value)
     return "" if bare == "UNSPECIFIED" else bare
@@ -123,6 +124,23 @@ def remark(message: str, detail: str, suggested_domain: str, flags: Iterable[str
 def facts(customer: v1.Customer) -> dict[str, str]:
     """Return what is said of a customer by field; custom fields as custom:NAME."""
     return dict(_facts(customer))
+
+
+def lines(customer: v1.Customer, field: str) -> list[str]:
+    """Return what a card says of a top-level field, a line for each entry."""
+    if field in ("emails", "phones"):
+        return [point.normal or point.value for point in getattr(customer, field)]
+    if field == "preferences":
+        return [str(customer.preferences).strip()] if customer.HasField("preferences") else []
+    begin = {
+        "addresses": "address", "contacts": "contact", "identities": "identity:",
+        "custom_fields": "custom:",
+    }.get(field, field)  # fmt: skip
+    told = [(name, value) for name, value in _facts(customer) if name.startswith(begin) and value]
+    if begin.endswith(":"):
+        return [f"{name.removeprefix(begin)}: {value}" for name, value in told]
+    found = [value for _, value in told]
+    return found or list(filter(None, [str(getattr(customer, field) or "")]))
 
 
 def card(customer: v1.Customer) -> None:

@@ -27,6 +27,7 @@ from service.core.model import (
 )
 from service.core.prepare import Judged
 from service.errors import NamesakeError, NotFound
+from service.identity import due
 from service.identity.jobs import Job, RowFailure, batch_puts, failure_of, find, kept_failures
 from service.index import Decide, Decision, Index, Intake, PutEntries, PutRows, View, id_key
 
@@ -121,6 +122,7 @@ class BatchRun:
         self._end = 0  # rows of the batch that are done with this part; 0: all
         self.is_open = False
         self._job = Job(self._origin.job_id, batch=self._origin.number - 1)
+        self._first_row = 0
 
     @property
     def failures(self) -> list[RowFailure]:
@@ -163,6 +165,7 @@ class BatchRun:
 
     def decide_open(self, view: View) -> Decision[None]:
         """Read how far the job is; a batch that is durable already is not run again."""
+        self._first_row = view.next_row
         if self._terms.dry_run:
             self.is_open = True
         else:
@@ -245,7 +248,9 @@ class BatchRun:
         self._failures.sort()
         job = self._job.with_part(self._tally, self._failures, self._end, view.now_us)
         job, puts = batch_puts(self._job, job, self._failures, self._origin.failures_kept)
-        return Decision(job, (PutEntries(self._intake), *puts))
+        # Nobody else creates rows within this transaction.
+        created = due.created(view, job.id, self._first_row)
+        return Decision(job, (PutEntries(self._intake), *puts, *created))
 
 
 def findings_of(judged: Judged, checked: Sequence[Checked]) -> Found:

@@ -173,9 +173,7 @@ class Bulk:
             return await self._by_ids(selection.ids, progress, follow=follow)
         return _Chosen(await self._by_filter(selection.filter, progress))
 
-    async def _by_ids(
-        self, ids: Sequence[str], progress: Progress, *, follow: bool
-    ) -> _Chosen:
+    async def _by_ids(self, ids: Sequence[str], progress: Progress, *, follow: bool) -> _Chosen:
         rows: dict[int, None] = {}  # several ids may lead to one survivor
         missing: list[Result] = []
         with self._index.snapshot() as snapshot:

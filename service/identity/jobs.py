@@ -41,6 +41,7 @@ from service.errors import (
     NotFound,
     StorageFault,
 )
+from service.identity import due
 from service.identity.operations import Lock
 from service.index import Decision, Index, Mutation, PutOperation, Reads, View
 from service.settings import Settings
@@ -314,7 +315,8 @@ def _decide_end(job_id: str, stream: int, view: View) -> Decision[None]:
     job.check_stream(stream)
     if job.state is State.DONE:
         return Decision(None)
-    return Decision(None, (_put(replace(job, state=State.DONE, change_us=view.now_us)),))
+    done = replace(job, state=State.DONE, change_us=view.now_us)
+    return Decision(None, (_put(done), *due.import_over(view, job_id)))
 
 
 def _decide_cancel(job_id: str, view: View) -> Decision[Job]:
@@ -326,7 +328,7 @@ def _decide_cancel(job_id: str, view: View) -> Decision[Job]:
 
 
 def _decide_drop(job: Job, view: View) -> Decision[bool]:
-    """Drop some failures of a job, at last the job; tell whether there is more to drop.
+    """Drop some of what is kept of a job, at last the job; tell whether there is more to drop.
 
     A few batches to a commit: there may be a million failures. A job that somebody went on with
     meanwhile stays.
@@ -334,8 +336,9 @@ def _decide_drop(job: Job, view: View) -> Decision[bool]:
     if find(view, job.id) != job:
         return Decision(False)
     batches = view.operations(_failures_of(job.id), "", DROP_STEP_BATCHES)
+    batches += view.operations(due.spans_of(job.id), "", DROP_STEP_BATCHES)
     drops: list[Mutation] = [PutOperation(key, None) for key, _ in batches]
-    more = len(batches) == DROP_STEP_BATCHES
+    more = len(batches) >= DROP_STEP_BATCHES
     if not more:
         drops.append(PutOperation(_JOBS + job.id, None))
     return Decision(more, drops)

@@ -232,7 +232,7 @@ class Operations:
         dead = [name for name in left if not Lock.is_held(self._locks, name)]
         ended = 0
         for name in dead:
-            ended += await self._submit(partial(self._decide_end, name, None, _INTERRUPTED, None))
+            ended += await self._submit(partial(self._decide_end, name, None, INTERRUPTED, None))
             (self._locks / _file(name)).unlink(missing_ok=True)
         if ended:
             log.warning("operations_interrupted", operations=ended)
@@ -268,7 +268,7 @@ class Operations:
                 await self._attend(operation.name, task, progress)
             except asyncio.CancelledError:  # by `close`
                 await _stop(task)
-                ended: _Ended = (None, _INTERRUPTED)
+                ended: _Ended = (None, INTERRUPTED)
             else:
                 await _stop(task)
                 ended = _ended(task)
@@ -376,7 +376,7 @@ class Operations:
 
 _Ended = tuple[Done | None, Failure | None]
 
-_INTERRUPTED = Failure(Interrupted.reason, "the server stopped in the middle; start it again")
+INTERRUPTED = Failure(Interrupted.reason, "the server stopped in the middle; start it again")
 _UNEXPECTED = Failure(NamesakeError.reason, "an unexpected fault; see the log")
 
 

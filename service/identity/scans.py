@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from service.errors import InvalidArgument, NotFound, ScanUnderWay, StorageFault
+from service.identity import due
 from service.identity.child import decode_group, parts, rows_in, run_apart
 from service.identity.matching import probability_of
 from service.identity.operations import Done, Operation, Operations, Progress
@@ -196,7 +197,8 @@ def _adopt(scan: Scan, view: View) -> Sequence[Mutation]:
     """Make a scan's groups those of the account."""
     before = current(view)
     stale = {*before.stale, before.number} - {scan.number, 0}
-    return (_put(Scan(scan.number, scan.operation, scan.groups, tuple(sorted(stale)))),)
+    adopted = Scan(scan.number, scan.operation, scan.groups, tuple(sorted(stale)))
+    return _put(adopted), *due.scan_over(view, scan.operation)
 
 
 def _decide_stale(number: int, view: View) -> Decision[bool]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.core.regions import region_fault
@@ -28,6 +28,8 @@ from service.errors import InvalidArgument, Unauthenticated
 from service.identity.bulk import Bulk
 from service.identity.consumers import Consumers
 from service.identity.jobs import Jobs
+from service.identity.judging import Judge, Outcome
+from service.identity.machine import MachineMerger
 from service.identity.matching import Matcher
 from service.identity.merging import Merger
 from service.identity.operations import Operations
@@ -39,7 +41,7 @@ from service.identity.timeline import Timeline
 from service.identity.training import Trainings
 from service.index import Index
 from service.server.relay import Relay, relay_of
-from service.server.survivorship import Survivorship
+from service.server.survivorship import Survivorship, is_archived
 from service.server.wire import Records
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -48,6 +50,11 @@ ACCOUNTS_LIMIT = 1_000  # each holds an open environment of file descriptors and
 log = structlog.get_logger("namesake")
 
 QUEUED = Gauge("namesake_writer_queued", "Decisions that wait for the writer")
+LOOKS = Counter(
+    "namesake_merge_policy_looks",
+    "Customers and groups that the merge policy looked at, by what came of it",
+    ["outcome"],
+)
 
 ANONYMOUS = "anonymous"
 
@@ -82,6 +89,7 @@ class Account:
     imports: Jobs
     bulk: Bulk
     merger: Merger
+    machine: MachineMerger
     consumers: Consumers
     trimmer: Trimmer
     relay: Relay | None
@@ -141,6 +149,10 @@ def _fault(key: str, message: str) -> InvalidArgument:
     return InvalidArgument(f"{key}: {message}", field="accounts")
 
 
+def _note_look(outcome: Outcome) -> None:
+    LOOKS.labels(outcome.value).inc()
+
+
 class Accounts:
     """All accounts of this process, opened and closed together."""
 
@@ -161,6 +173,7 @@ class Accounts:
             if settle:
                 account.settler.start()
                 account.trimmer.start()
+                account.machine.start()
                 if account.relay is not None:
                     account.relay.start()
         QUEUED.set_function(
@@ -178,6 +191,9 @@ class Accounts:
         settler = Settler(index, self._validator, registry, codec, self._settings)
         matcher = Matcher(self._settings)
         operations = Operations(index, self._settings)
+        rules = Survivorship(self._settings)
+        merger = Merger(index, codec, rules, registry, self._settings)
+        judge = Judge(matcher, codec, is_archived, self._settings)
         return Account(
             config.name,
             config.default_region,
@@ -190,7 +206,8 @@ class Accounts:
             Trainings(index, operations, self._settings),
             Jobs(index, self._settings),
             Bulk(index, operations, registry, codec, self._settings),
-            Merger(index, codec, Survivorship(self._settings), registry, self._settings),
+            merger,
+            MachineMerger(index, merger, judge, operations, self._settings, _note_look),
             Consumers(index, self._settings),
             Trimmer(index, codec, self._settings),
             relay_of(config.name, index, self._settings),
@@ -217,6 +234,7 @@ class Accounts:
     async def close(self) -> None:
         """Stop settling and long work, write what waits, close the files."""
         accounts = list(self._by_name.values())
+        await asyncio.gather(*(account.machine.close() for account in accounts))
         await asyncio.gather(*(account.operations.close() for account in accounts))
         await asyncio.gather(*(account.imports.close() for account in accounts))
         await asyncio.gather(*(account.settler.close() for account in accounts))

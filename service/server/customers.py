@@ -102,6 +102,8 @@ class CustomerService(  # type: ignore[misc]  # the feed yields bytes
             duplicates, found = find_duplicates(snapshot, customer, subject, self._settings)
             answer.duplicates.extend(duplicates)
             write_similar(answer.similar, snapshot, found)
+            if not terms.dry_run and saved.outcome in (Outcome.CREATED, Outcome.UPDATED):
+                caller().account.machine.saved(snapshot, saved.row, found)
         wire.dress(customer)
         answer.outcome = cast(v1.SaveOutcome.ValueType, saved.outcome)
         answer.sequence = 0 if terms.dry_run else saved.sequence

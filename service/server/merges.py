@@ -13,7 +13,8 @@ from service.identity.bonds import merge_record
 from service.identity.merging import Asked, Parting, Plan, Why
 from service.identity.operations import Done as Ended
 from service.identity.operations import Facts, Operation, Progress
-from service.identity.policy import Policy, Undoing, policy_of, set_policy
+from service.identity.policy import Policy, policy_of, set_policy
+from service.identity.undoing import Undoing
 from service.server import wire
 from service.server.edge import Context, caller
 from service.server.merged import (

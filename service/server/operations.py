@@ -33,6 +33,8 @@ _TYPES: Final[dict[str, tuple[type[Message], type[Message]]]] = {
     "bulk-delete": (v1.BulkMetadata, v1.BulkSummary),
     "merge": (v1.MergeMetadata, v1.MergeCustomersResponse),
     "undo-merges": (v1.MergeMetadata, v1.UndoMergesResponse),
+    "merge-import": (v1.MergeMetadata, v1.MergeRunSummary),
+    "merge-scan": (v1.MergeMetadata, v1.MergeRunSummary),
 }
 
 

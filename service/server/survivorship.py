@@ -31,6 +31,11 @@ _KEYS: Mapping[str, Callable[[Any], Hashable]] = {
 Choices = tuple[tuple[str, str], ...]
 
 
+def is_archived(record: bytes) -> bool:
+    """Tell whether a customer is archived."""
+    return v1.Customer.FromString(record).state == v1.CUSTOMER_STATE_ARCHIVED
+
+
 class Element(NamedTuple):
     """A field of a card, or an entry of a list: the smallest thing that is edited."""
 

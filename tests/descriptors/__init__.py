@@ -15,8 +15,8 @@ import namesake.v1  # noqa: F401  registers the descriptors
 FOLDER = Path(__file__).parent
 PACKAGE = "namesake/v1/"
 FILES = (
-    "admin_service", "customer", "customer_service", "duplicate_service", "timeline_service",
-    "transfer_service", "validation", "validation_service",
+    "admin_service", "customer", "customer_service", "duplicate_service", "merge_service",
+    "timeline_service", "transfer_service", "validation", "validation_service",
 )  # fmt: skip
 
 
