@@ -58,6 +58,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "stats": operating.stats,
     "backup": operating.backup,
     "verify": operating.verify,
+    "compact": operating.compact,
     "scan": scanning.scan,
     "groups": scanning.groups,
     "train": scanning.train,
