@@ -18,7 +18,8 @@ DOMAINS = ("mail.example", "null.example", "nodata.example")  # of `tests.dns_se
 class Work:
     """Saves, imports, merges, unmerges and deletes at random; the same seed does the same.
 
-    `deleted` are the ids whose cards are gone, those merged into a deleted one too.
+    `survivors` says into whom ids are merged; `deleted` are the ids whose cards are gone, those
+    merged into a deleted one too.
     """
 
     def __init__(self, client: Client, seed: int) -> None:
@@ -27,7 +28,7 @@ class Work:
         self._random = Random(seed)
         self._jobs = self._named = 0
         self._ids: list[str] = []
-        self._survivors: dict[str, str] = {}  # merged id → into whom
+        self.survivors: dict[str, str] = {}  # merged id → into whom
 
     def some(self, count: int) -> None:
         """Do so many things."""
@@ -93,10 +94,10 @@ class Work:
             self.client.delete(id)
             self.deleted += self._tree(id)
             for member in self._tree(id)[1:]:
-                del self._survivors[member]
+                del self.survivors[member]
 
     def _tree(self, id: str) -> list[str]:
-        members = [one for one, survivor in self._survivors.items() if survivor == id]
+        members = [one for one, survivor in self.survivors.items() if survivor == id]
         return [id, *(one for member in members for one in self._tree(member))]
 
     def _merge(self) -> None:
@@ -106,27 +107,27 @@ class Work:
             choices = [(name, members[0]) for name in fields if self._random.random() < 0.3]
             self.client.merge(survivor, *members, choices=choices)
             for member in members:
-                self._survivors[member] = survivor
+                self.survivors[member] = survivor
                 self._ids.remove(member)
 
     def _unmerge(self) -> None:
         """Give back whom a customer is, or some of them; edits go to any side."""
-        if not self._survivors:
+        if not self.survivors:
             return
-        one = self._random.choice([*self._survivors])
-        same = [id for id in self._survivors if self._top(id) == self._top(one)]
+        one = self._random.choice([*self.survivors])
+        same = [id for id in self.survivors if self._top(id) == self._top(one)]
         ids = self._random.sample(same, self._random.randint(1, min(2, len(same))))
         action = self._random.choice(
             (v1.UNMERGE_ACTION_KEEP, v1.UNMERGE_ACTION_GIVE, v1.UNMERGE_ACTION_RESTORE)
         )
         self.client.unmerge(*ids, choices=[v1.UnmergeChoice(action=action)])
         for id in ids:
-            del self._survivors[id]
+            del self.survivors[id]
             self._ids.append(id)
 
     def _top(self, id: str) -> str:
-        while id in self._survivors:
-            id = self._survivors[id]
+        while id in self.survivors:
+            id = self.survivors[id]
         return id
 
     def _card(self, domain: str = "") -> v1.Customer:
