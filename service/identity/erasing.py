@@ -53,6 +53,8 @@ class _Eraser:
     def forget(self, row: int) -> None:
         """Take out what a row left behind."""
         for stay in self._stays(row):
+            if stay.survivor in self.going:
+                continue  # and what that one carried is of its own card
             gone = self._card(row, stay.sequence)
             for each in {stay, *self._carried(stay)}:
                 if each.survivor not in self.going:
