@@ -31,7 +31,7 @@ test: lint $(BUILT) ## Run everything that CI runs (installs knot and redis-serv
 	@tests/services.sh
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them; COUNT=100000 MINUTES=1 for less
+nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them, kill merges; COUNT=100000 MINUTES=1 KILLS=5 for less
 	@status=0; \
 	for part in agree_phones agree_emails; do \
 		echo "$$part:"; \
@@ -42,6 +42,8 @@ nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them; COUNT=100000
 		echo "$$part:"; \
 		$(BIN)/python -m tests.fuzz.$$part $(MINUTES:%=--minutes %) || status=1; \
 	done; \
+	NAMESAKE_TEST_MERGE_KILL_ROUNDS=$(or $(KILLS),50) NAMESAKE_TEST_STATE_SEEDS=200 \
+		$(BIN)/python -m pytest tests/server/test_merge_kill.py tests/identity/test_state.py || status=1; \
 	exit $$status
 
 lint: $(READY) $(BUF) ## Check style, types and protos

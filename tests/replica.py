@@ -37,7 +37,7 @@ class Replica:
                 self.customers[id] = plain(change.after) if change.HasField("after") else None
             case v1.CHANGE_KIND_DELETED:
                 del self.customers[id]
-                self.tombstones.add(id)
+                self._bury(id)
             case v1.CHANGE_KIND_MERGED:
                 self._change(change)
                 for member in change.merged_ids:
@@ -48,10 +48,17 @@ class Replica:
                 self.returning = list(change.merged_ids)
             case v1.CHANGE_KIND_RESTORED:
                 assert id == self.returning.pop(0)
-                del self.redirects[id]
+                self.redirects.pop(id, None)  # a snapshot has no redirects
                 self.customers[id] = plain(change.after) if change.HasField("after") else None
             case _:
                 self._change(change)
+
+    def _bury(self, id: str) -> None:
+        """Note a customer as gone for ever, and whoever was merged into it."""
+        self.tombstones.add(id)
+        for member in [one for one, survivor in self.redirects.items() if survivor == id]:
+            del self.redirects[member]
+            self._bury(member)
 
     def _change(self, change: v1.Change) -> None:
         card = self.customers[change.customer_id]

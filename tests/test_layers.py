@@ -48,6 +48,7 @@ MODULES_MAY: dict[str, set[str]] = {
 # The commands that do not talk to a server build what they need, when they are called.
 FUNCTIONS_MAY: dict[tuple[str, str], set[str]] = {
     ("service.cli.operating", "serve"): {"service.server.app"},
+    ("service.cli.operating", "compact"): {"service.index.copying"},
     ("service.cli.checking", "_validator"): {"service.server.app"},
     ("service.cli.lists", "_begin"): {"service.validation.validator"},  # in a process of its own
 }

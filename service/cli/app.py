@@ -66,6 +66,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "stats": operating.stats,
     "backup": operating.backup,
     "verify": operating.verify,
+    "compact": operating.compact,
     "scan": scanning.scan,
     "groups": scanning.groups,
     "train": scanning.train,

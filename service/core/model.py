@@ -304,6 +304,15 @@ class Codec(Protocol):
     def note_members(self, diff: bytes, ids: Sequence[str]) -> bytes:
         """Return an encoded difference that also names who was merged, or given back."""
 
+    def taken_back(self, card: bytes, diff: bytes) -> bytes:
+        """Return a body as it was before a difference, of a record or body as it was after it."""
+
+    def erased(self, diff: bytes, gone: bytes, kept: Sequence[bytes]) -> bytes:
+        """Return a difference without what came from a card that is to be forgotten.
+
+        That is what the card `gone` says and none of the cards `kept` does, in either of the two.
+        """
+
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
 

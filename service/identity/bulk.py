@@ -30,6 +30,7 @@ from service.errors import (
     NoLongerMatches,
     NotFound,
 )
+from service.identity.erasing import erased
 from service.identity.operations import Done, Operation, Operations, Progress
 from service.identity.registry import Registry
 from service.identity.results import BulkOutcome, Result, ResultWriter
@@ -41,7 +42,6 @@ from service.index import (
     Found,
     Index,
     Mutation,
-    Put,
     Snapshot,
     State,
     View,
@@ -90,7 +90,7 @@ class _Plan(NamedTuple):
     """What becomes of a customer, and what writes it."""
 
     result: Result
-    mutation: Callable[[View], Mutation] | None = None
+    mutations: Callable[[View], Sequence[Mutation]] = lambda _view: ()
 
 
 _Planner = Callable[[int, bytes], _Plan]  # of a row and its record
@@ -276,13 +276,16 @@ class Bulk:
 
         Where the feed does not go back so far any more, nobody knows: "".
         """
-        record = snapshot.record(row)
+        record, merged = snapshot.record(row), snapshot.merged(row)
+        if record is None and merged is not None:
+            record = merged.record
         if record is not None:
             with suppress(Exception):  # a record that broke a decision may break this too
                 return self._codec.held(record).id
-        (last,) = snapshot.history(row, limit=1)
-        events = snapshot.changes(last.sequence - 1, 1)
-        return events[0].id if events and events[0].sequence == last.sequence else ""
+        for last in snapshot.history(row, limit=1):  # of a deleted survivor's member there is none
+            events = snapshot.changes(last.sequence - 1, 1)
+            return events[0].id if events and events[0].sequence == last.sequence else ""
+        return ""
 
     # Plans: made on the event loop, and on the writer thread of who changed meanwhile.
 
@@ -296,9 +299,9 @@ class Bulk:
         if not diff:
             return _Plan(Result(held.id, BulkOutcome.UNCHANGED))
 
-        def rewritten(view: View) -> Put:
+        def rewritten(view: View) -> list[Mutation]:
             kind = ChangeKind.UPDATED
-            return self._registry.rewrite(view, row, old, held, sealed, kind, diff, actor)
+            return [self._registry.rewrite(view, row, old, held, sealed, kind, diff, actor)]
 
         return _Plan(Result(held.id, BulkOutcome.CHANGED), rewritten)
 
@@ -311,7 +314,10 @@ class Bulk:
             return _Plan(Result.failed(held.id, changed))
         entries = self._index.entries_of(held)
         delete = Delete(row, id=held.id, old=entries, actor=actor, reason=reason)
-        return _Plan(Result(held.id, BulkOutcome.CHANGED), lambda _view: delete)
+        return _Plan(
+            Result(held.id, BulkOutcome.CHANGED),
+            lambda view: [*erased(row, view, self._codec), delete],
+        )
 
 
 def _decide(
@@ -323,8 +329,7 @@ def _decide(
         return Decision(None)
     if plan is None or record != planned_of:
         plan = planner(row, record)
-    mutations = (plan.mutation(view),) if plan.mutation is not None else ()
-    return Decision(plan.result, mutations)
+    return Decision(plan.result, plan.mutations(view))
 
 
 class _Run:

@@ -39,6 +39,7 @@ from service.identity.batches import (
 from service.identity.batches import (
     Found as Findings,
 )
+from service.identity.erasing import erased
 from service.identity.jobs import Job
 from service.identity.lookup import is_own, others, queries_of, rows_sharing
 from service.index import (
@@ -297,7 +298,7 @@ class Registry:
         delete = Delete(
             found.row, id=id, old=self._index.entries_of(held), actor=actor, reason=reason
         )
-        return Decision(view.next_sequence, (delete,))
+        return Decision(view.next_sequence, (*erased(found.row, view, self._codec), delete))
 
     def _own_row(self, card: Card, view: View) -> int | None:
         """Return the row of the customer that the card names by its id, if there is one."""

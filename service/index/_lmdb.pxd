@@ -8,6 +8,7 @@ cdef enum:  # codes that are no faults, as in lmdb.h
     NOT_FOUND = -30798
 
 cdef enum:  # MDB_cursor_op, as in lmdb.h
+    FIRST = 0
     AT_KEY = 15
     AT_OR_AFTER = 17
     AT_BOTH_OR_AFTER = 3

@@ -32,6 +32,8 @@ APPEND = 0x20000
 
 cdef enum:
     _ROW_BYTES = 8
+    APPEND_KEY = 0x20000
+    APPEND_UNDER = 0x40000
 
 
 cdef struct _Database:
@@ -361,6 +363,54 @@ cdef class Calls:
         if code not in (0, NOT_FOUND):
             raise error_of("mdb_del", code)
         return code == 0
+
+
+cdef class Pairs:
+    """All pairs of a sub-database, in order, to be put into an empty one step by step."""
+
+    cdef Calls _source
+    cdef void* _cursor
+    cdef int _how  # to find the next pair
+    cdef const void* _key  # of the one before, which lies in the map
+
+    def __cinit__(self):
+        self._cursor, self._key, self._how = NULL, NULL, FIRST
+
+    def __init__(self, Calls source not None, table):
+        self._source = source
+        self._cursor = source._cursor(table)
+
+    def __dealloc__(self):
+        if self._cursor != NULL:
+            _close_cursor(self._cursor)
+
+    def put_into(self, Calls target not None, table, size_t limit_bytes):
+        """Put pairs until there are so many bytes of them; return whether there are more."""
+        cdef void* cursor
+        cdef int code
+        self._source._open()
+        cursor = target._cursor(table)
+        with nogil:
+            code = self._put_into(cursor, limit_bytes)
+        _close_cursor(cursor)
+        target._transaction.mutations += 1
+        if code not in (0, NOT_FOUND):
+            raise error_of("copying", code)
+        return code == 0
+
+    cdef int _put_into(self, void* cursor, size_t limit_bytes) noexcept nogil:
+        cdef Value key, value
+        cdef size_t size = 0
+        cdef bint same
+        cdef int code = 0
+        while code == 0 and size < limit_bytes:
+            code = _get_at(self._cursor, &key, &value, self._how)
+            if code == 0:
+                # Pages fill up completely where keys are appended; under the last one, its values.
+                same, self._key, self._how = key.data == self._key, key.data, NEXT
+                code = _put_at(cursor, &key, &value, APPEND_UNDER if same else APPEND_KEY)
+                size += key.size + value.size
+        return code
 
 
 cdef int _look_through(

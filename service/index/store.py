@@ -7,10 +7,7 @@ caller keeps can change or vanish under it.
 
 from __future__ import annotations
 
-import errno
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,8 +30,9 @@ from service.errors import (
     StorageFault,
     StorageFull,
 )
-from service.index import layout
+from service.index import copying, layout
 from service.index._lmdb import Calls
+from service.index.copying import FULL, flush
 from service.index.feed import FeedReads
 from service.index.layout import (
     Buffer,
@@ -687,7 +685,7 @@ class Store:
             raise fault_of(error) from error
         try:
             self.tables = self._open_tables()
-            _flush(folder)  # LMDB flushes what is in its files, not that there are such files
+            flush(folder)  # LMDB flushes what is in its files, not that there are such files
             self.env.reader_check()  # slots of killed processes would stop page reuse
         except BaseException as error:
             self.env.close()
@@ -794,17 +792,16 @@ class Store:
         """Write `data.mdb` as of one consistent state to a file descriptor, a pipe for instance.
 
         Reads and writes go on. Blocks: call it in a thread. Like any snapshot it stops page reuse
-        meanwhile. Raises StorageFault.
+        while it is made, which ends before it is sent. Raises StorageFull or StorageFault.
 
         A process of its own copies. Within this one a write transaction that is given up would
         wait for the copy (py-lmdb waits for all calls of the environment), which waits for the
         lock that this transaction holds.
         """
-        command = [sys.executable, "-c", _COPY, os.fspath(self.data_file.parent)]
-        done = subprocess.run(command, stdout=sink, stderr=subprocess.PIPE, check=False)
-        self.env.reader_check()  # of a copy that was killed
-        if done.returncode:
-            raise StorageFault(f"The index could not be copied: {done.stderr.decode()[-500:]}")
+        try:
+            copying.run(self.data_file.parent, sink)
+        finally:
+            self.env.reader_check()  # of a copy that was killed
 
     def space_is_short(self) -> bool:
         """Tell a full disk (quota, file size limit) from a failing one.
@@ -820,25 +817,12 @@ class Store:
                 probe.flush()
                 os.fsync(probe.fileno())
         except OSError as error:
-            return error.errno in _FULL
+            return error.errno in FULL
         return False
 
     def close(self) -> None:
         """Close the environment; open snapshots end and raise when read."""
         self.env.close()
-
-
-# Not compacted: the compacting copy of LMDB 0.9.36 crashes on a key with some hundred fixed-size
-# duplicates. A pipe whose reader left ends it with an error.
-_COPY = """
-import sys, lmdb
-try:
-    lmdb.open(sys.argv[1], readonly=True, readahead=False, create=False).copyfd(1)
-except lmdb.Error as error:
-    sys.exit(str(error))
-"""
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def fault_of(error: lmdb.Error | OSError) -> NamesakeError:
@@ -858,7 +842,7 @@ def fault_of(error: lmdb.Error | OSError) -> NamesakeError:
     if isinstance(error, lmdb.ReadersFullError):
         return LimitExceeded("Too many snapshots are open: raise NAMESAKE_MAX_READERS and restart")
     code = error.errno if isinstance(error, OSError) else error.code
-    if code in _FULL:
+    if code in FULL:
         return StorageFull("The disk is full: writes are refused until there is space, reads go on")
     return StorageFault(f"The index could not be read or written: {error}")
 
@@ -892,13 +876,4 @@ def _make(folder: Path) -> None:
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-        _flush(folder.parent)
-
-
-def _flush(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(folder.parent)

@@ -112,6 +112,18 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class PutDiff:
+    """Replace the difference of a history entry that is there: what a deleted customer left in it.
+
+    Found by a decision that called `View.flush` before it read histories.
+    """
+
+    row: int
+    sequence: int
+    diff: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PutOperation:
     """Keep the opaque state of a piece of long work, or forget it (None)."""
 
@@ -299,6 +311,7 @@ Mutation = (
     | PutRows
     | PutEntries
     | Delete
+    | PutDiff
     | PutOperation
     | PutRequest
     | Absorb
@@ -329,12 +342,16 @@ class Decision(NamedTuple, Generic[Outcome]):
 class View(Reads):
     """What a decision may see: everything put so far, its own group included.
 
-    Only changes and history end with the group before: they are put at the end of each.
-    `now_us` is the time of the whole commit, later than that of any commit before it.
+    Only changes and history end with the group before, unless a decision calls `flush`: they are
+    put together at the end of each. `now_us` is the time of the whole commit, later than that of
+    any commit before it.
     """
 
-    def __init__(self, txn: lmdb.Transaction[bytes], store: Store) -> None:
+    def __init__(
+        self, txn: lmdb.Transaction[bytes], store: Store, flush: Callable[[], None]
+    ) -> None:
         super().__init__(txn, store.tables, store.clock(), store.memory_us)
+        self.flush = flush
         counters = self.counters  # from the file: another process may have committed since
         self.next_row = counters.next_row
         self.next_sequence = counters.next_sequence
@@ -661,7 +678,7 @@ class _GroupTransaction:
         self._txn = txn
         self._tables = tables
         self._shape = store.shape
-        self._view = View(txn, store)
+        self._view = View(txn, store, self.flush)
         self._calls = Calls(txn)
         self._timeline = TimelineWrites(txn, self._calls, tables)
         self._changes: list[tuple[bytes, bytes]] = []  # put together: see `flush`
@@ -738,6 +755,8 @@ class _GroupTransaction:
                 self._add_run(RunKind.BLOCKS, blocks)
             case Delete():
                 self._delete(mutation)
+            case PutDiff():
+                self._put_diff(mutation)
             case PutOperation():
                 self._operation(mutation)
             case PutRequest():
@@ -930,6 +949,16 @@ class _GroupTransaction:
                 cursor.set_range(stored_row)
                 while cursor.key().startswith(stored_row):
                     cursor.delete()  # and stand on the next, or on nothing: b""
+
+    def _put_diff(self, put: PutDiff) -> None:
+        key = layout.pack_history_key(put.row, put.sequence)
+        stored = self._calls.get(self._tables.history, key)
+        assert stored is not None, "read before"
+        entry = layout.decode_history(put.sequence, stored)
+        stored = layout.encode_history(
+            entry.kind, entry.time_us, entry.actor.encode(), entry.reason.encode(), put.diff
+        )
+        self._calls.put(self._tables.history, key, stored)
 
     def _absorb(self, one: Absorb) -> None:
         stored_row = layout.pack_u64(one.row)

@@ -80,7 +80,7 @@ class AdminService(v1.AdminServiceServicer):
     ) -> AsyncIterator[v1.BackUpResponse]:
         """Stream a copy of the index file."""
         index = caller().account.index
-        with self._let_in(lambda: _Copy(index, self._threads)) as copy:
+        with self._let_in(lambda: _Copy(index, self._threads, self._stopping)) as copy:
             with index.snapshot() as snapshot:
                 total = snapshot.stats().file_bytes
             yield v1.BackUpResponse(total_bytes=total)
@@ -144,7 +144,11 @@ class AdminService(v1.AdminServiceServicer):
         if scan not in self._scans:
             raise ReaderStalled(f"nothing was taken for {limit_s} s; begin again")
         if self._stopping.is_set():
-            raise ShuttingDown("the server is stopping; begin again later or at another worker")
+            raise _stopped()
+
+
+def _stopped() -> ShuttingDown:
+    return ShuttingDown("the server is stopping; begin again later or at another worker")
 
 
 def _fault(fault: Fault) -> v1.VerifyFault:
@@ -156,8 +160,9 @@ def _fault(fault: Fault) -> v1.VerifyFault:
 class _Copy:
     """A copy of the index that a thread writes into a pipe and the event loop reads."""
 
-    def __init__(self, index: Index, threads: Executor) -> None:
+    def __init__(self, index: Index, threads: Executor, stopping: asyncio.Event) -> None:
         self._loop = asyncio.get_running_loop()
+        self._stopping = stopping
         self._source, sink = os.pipe()
         os.set_blocking(self._source, False)
         self._written = self._loop.run_in_executor(threads, _copy_into, index, sink)
@@ -171,12 +176,18 @@ class _Copy:
                 await self._readable()
 
     async def _readable(self) -> None:
+        """Wait until there is something, which a large copy that is being made takes a while."""
         readable = asyncio.Event()
         self._loop.add_reader(self._source, readable.set)
+        ends = [asyncio.ensure_future(one.wait()) for one in (readable, self._stopping)]
         try:
-            await readable.wait()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._loop.remove_reader(self._source)
+            for end in ends:
+                end.cancel()
+        if not readable.is_set():
+            raise _stopped()
 
     async def finish(self) -> None:
         """Wait for the copy's end; raise what it raised."""

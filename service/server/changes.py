@@ -6,13 +6,14 @@ stored difference, what the feed knows of it, and the times of the card.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from heapq import merge
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 from typing import cast
 
 from namesake import v1
+from service.identity.bonds import merge_record
 from service.identity.registry import etag_of
 from service.index import Change, ChangeKind, HistoryEntry, Reads
 from service.server import wire
@@ -61,12 +62,34 @@ def _stamp(event: Change) -> bytes:
 
 def _changed(reads: Reads, event: Change, entry: HistoryEntry | None) -> bytes:
     if entry is None:
-        return _head(event, "")
+        return _concerned(reads, event).SerializeToString() + _head(event, "")
     head = entry.diff + _head(event, entry.reason)
     if event.kind is ChangeKind.DELETED:
         return head
     head += _after(wire.embedded(_ETAG, etag_of(event.sequence).encode()) + _updated(event.time_us))
     return head
+
+
+def _concerned(reads: Reads, event: Change) -> v1.Change:
+    """Say whom a merge or unmerge concerned, of a survivor that was deleted since: ids remain."""
+    ids: Iterable[str] = ()
+    match event.kind:
+        case ChangeKind.MERGED:
+            stored = reads.merge(event.sequence)
+            ids = () if stored is None else merge_record(stored).members
+        case ChangeKind.UNMERGED:
+            ids = _restored(reads, event.sequence)
+    return v1.Change(merged_ids=ids)
+
+
+def _restored(reads: Reads, sequence: int) -> Iterator[str]:
+    """Yield who was given back by an unmerge: what comes right after it says it."""
+    while following := reads.changes(sequence, STEP_ENTRIES):
+        restored = [*takewhile(lambda one: one.kind is ChangeKind.RESTORED, following)]
+        yield from (one.id for one in restored)
+        if len(restored) < len(following):
+            return
+        sequence = following[-1].sequence
 
 
 def _head(event: Change, reason: str) -> bytes:

@@ -9,7 +9,7 @@ it. So an unmerge computes the function anew, of the members that remain, and pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -18,15 +18,6 @@ from namesake import v1
 from service.core.model import Action, Clash, Parted, Sealed, Step
 from service.server import wire
 from service.settings import Settings
-
-_KEYS: Mapping[str, Callable[[Any], Hashable]] = {
-    "emails": wire.point_key,
-    "phones": wire.point_key,
-    "addresses": wire.address_key,
-    "contacts": lambda contact: contact.id,
-    "identities": lambda identity: (identity.type, identity.value),
-    **{name: lambda word: word for name in wire.WORD_LISTS},
-}
 
 Choices = tuple[tuple[str, str], ...]
 
@@ -252,8 +243,8 @@ def _elements(card: v1.Customer) -> Iterator[Element]:
         name = descriptor.name
         if name == "custom_fields":
             yield from (Element(name, key) for key in sorted(value))
-        elif name in _KEYS:
-            yield from (Element(name, _KEYS[name](entry)) for entry in value)
+        elif name in wire.LIST_KEYS:
+            yield from (Element(name, wire.LIST_KEYS[name](entry)) for entry in value)
         else:
             yield Element(name)
 
@@ -265,8 +256,8 @@ def _value(card: v1.Customer, element: Element) -> bytes:
     if name == "custom_fields":
         if key in card.custom_fields:
             only.custom_fields[key].CopyFrom(card.custom_fields[key])
-    elif name in _KEYS:
-        same = [entry for entry in getattr(card, name) if _KEYS[name](entry) == key]
+    elif name in wire.LIST_KEYS:
+        same = [entry for entry in getattr(card, name) if wire.LIST_KEYS[name](entry) == key]
         getattr(only, name).extend(same[:1])
     else:
         wire.copy_field(card, only, name)
@@ -289,10 +280,10 @@ def _put(card: v1.Customer, element: Element, value: bytes) -> None:
         card.custom_fields.pop(key, None)
         for custom in only.custom_fields:
             card.custom_fields[custom].CopyFrom(only.custom_fields[custom])
-    elif name in _KEYS:
+    elif name in wire.LIST_KEYS:
         entries, new = getattr(card, name), [*getattr(only, name)]
         kept = [copied for entry in entries for copied in _instead(entry, name, key, new)]
-        if not any(_KEYS[name](entry) == key for entry in entries):
+        if not any(wire.LIST_KEYS[name](entry) == key for entry in entries):
             kept += new
         del entries[:]
         entries.extend(kept)
@@ -301,6 +292,6 @@ def _put(card: v1.Customer, element: Element, value: bytes) -> None:
 
 
 def _instead(entry: Any, name: str, key: Hashable, new: list[Any]) -> list[Any]:
-    if _KEYS[name](entry) == key:
+    if wire.LIST_KEYS[name](entry) == key:
         return new
     return [entry if isinstance(entry, str) else type(entry).FromString(entry.SerializeToString())]

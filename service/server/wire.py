@@ -7,7 +7,7 @@ forms, time zones, messages) is not stored but given out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, cast
@@ -35,6 +35,7 @@ from service.core.model import (
 from service.core.prepare import Judged, features, pack, phone_display
 from service.errors import InvalidArgument, NamesakeError
 from service.identity.batches import Incoming
+from service.server.erasure import Forgotten
 from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
 from service.transfer import arrow
@@ -385,6 +386,22 @@ class Records:
     def note_members(self, diff: bytes, ids: Sequence[str]) -> bytes:
         """Return an encoded `Change` with ids; see `Codec.note_members`."""
         return diff + v1.Change(merged_ids=ids).SerializeToString()
+
+    def taken_back(self, card: bytes, diff: bytes) -> bytes:
+        """Return what a card was before a difference; see `Codec.taken_back`."""
+        customer = body_of(card)
+        take_back(customer, diff)
+        return customer.SerializeToString(deterministic=True)
+
+    def erased(self, diff: bytes, gone: bytes, kept: Sequence[bytes]) -> bytes:
+        """Return a difference without what came from a card; see `Codec.erased`."""
+        change = v1.Change.FromString(diff)
+        forgotten = Forgotten(body_of(gone), [body_of(card) for card in kept], _FOREIGN_KEYS)
+        forgotten.erase_from(change.before)
+        forgotten.erase_from(change.after)
+        paths = [name for name in change.fields.paths if _differ(change.before, change.after, name)]
+        change.fields.paths[:] = paths
+        return change.SerializeToString(deterministic=True)
 
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
@@ -944,3 +961,16 @@ def _unite_consents(stored: Owner, given: Owner, given_wins: bool) -> None:
             mine.channels.append(one)
         elif given_wins:
             known[one.channel].consent = one.consent
+
+
+#: List field → the key of an entry: of two with the same one, a card has one.
+LIST_KEYS: Mapping[str, Callable[[Any], Hashable]] = {
+    "emails": point_key,
+    "phones": point_key,
+    "addresses": address_key,
+    "contacts": lambda contact: contact.id,
+    "identities": lambda identity: (identity.type, identity.value),
+    **{name: lambda word: word for name in WORD_LISTS},
+}
+# Across customers a contact's id says nothing.
+_FOREIGN_KEYS = {**LIST_KEYS, "contacts": contact_key}

@@ -322,7 +322,7 @@ def test_what_must_not_be_served_is_refused(
     "command",
     [
         "serve", "check", "import", "export", "save", "get", "resolve", "duplicates", "history",
-        "changes", "delete", "stats", "backup", "verify",
+        "changes", "delete", "stats", "backup", "verify", "compact",
     ],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(offline: Namesake, command: str) -> None:

@@ -16,28 +16,42 @@ DOMAINS = ("mail.example", "null.example", "nodata.example")  # of `tests.dns_se
 
 
 class Work:
-    """Saves, updates, imports and deletes at random; the same seed does the same."""
+    """Saves, imports, merges, unmerges and deletes at random; the same seed does the same.
+
+    `survivors` says into whom ids are merged; `deleted` are the ids whose cards are gone, those
+    merged into a deleted one too.
+    """
 
     def __init__(self, client: Client, seed: int) -> None:
         self.client = client
         self.deleted: list[str] = []
         self._random = Random(seed)
-        self._jobs = 0
+        self._jobs = self._named = 0
         self._ids: list[str] = []
+        self.survivors: dict[str, str] = {}  # merged id → into whom
 
     def some(self, count: int) -> None:
         """Do so many things."""
         for _ in range(count):
             what = self._random.choices(
-                (self._save, self._update, self._replace, self._import, self._delete),
-                (4, 6, 3, 1, 1),
+                (
+                    self._save,
+                    self._update,
+                    self._replace,
+                    self._import,
+                    self._delete,
+                    self._merge,
+                    self._unmerge,
+                ),
+                (4, 6, 3, 1, 1, 2, 1),
             )[0]
             what()
 
     def _save(self) -> None:
         card = self._card()
         if self._random.random() < 0.5:
-            card.id = f"c{len(self._ids)}-{len(self.deleted)}"
+            self._named += 1
+            card.id = f"c{self._named}"
         self._ids.append(self.client.save(card).customer.id)
 
     def _update(self) -> None:
@@ -78,7 +92,43 @@ class Work:
         if len(self._ids) > 5:
             id = self._ids.pop(self._random.randrange(len(self._ids)))
             self.client.delete(id)
-            self.deleted.append(id)
+            self.deleted += self._tree(id)
+            for member in self._tree(id)[1:]:
+                del self.survivors[member]
+
+    def _tree(self, id: str) -> list[str]:
+        members = [one for one, survivor in self.survivors.items() if survivor == id]
+        return [id, *(one for member in members for one in self._tree(member))]
+
+    def _merge(self) -> None:
+        if len(self._ids) > 5:
+            survivor, *members = self._random.sample(self._ids, self._random.choice((2, 2, 3)))
+            fields = self._random.sample(("stage", "emails", "tags"), 1)
+            choices = [(name, members[0]) for name in fields if self._random.random() < 0.3]
+            self.client.merge(survivor, *members, choices=choices)
+            for member in members:
+                self.survivors[member] = survivor
+                self._ids.remove(member)
+
+    def _unmerge(self) -> None:
+        """Give back whom a customer is, or some of them; edits go to any side."""
+        if not self.survivors:
+            return
+        one = self._random.choice([*self.survivors])
+        same = [id for id in self.survivors if self._top(id) == self._top(one)]
+        ids = self._random.sample(same, self._random.randint(1, min(2, len(same))))
+        action = self._random.choice(
+            (v1.UNMERGE_ACTION_KEEP, v1.UNMERGE_ACTION_GIVE, v1.UNMERGE_ACTION_RESTORE)
+        )
+        self.client.unmerge(*ids, choices=[v1.UnmergeChoice(action=action)])
+        for id in ids:
+            del self.survivors[id]
+            self._ids.append(id)
+
+    def _top(self, id: str) -> str:
+        while id in self.survivors:
+            id = self.survivors[id]
+        return id
 
     def _card(self, domain: str = "") -> v1.Customer:
         pick = self._random

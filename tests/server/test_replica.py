@@ -33,20 +33,22 @@ def test_a_replica_is_exact_at_every_snapshot(
     server = start_server("--dns-server", knot_address, "--workers", workers, **SOON)
     with caller(server) as client:
         work, watcher, live = Work(client, seed), Watcher(client), Replica()
-        states = [(0, dict[str, v1.Customer]())]
+        states = [(0, dict[str, v1.Customer](), dict[str, str]())]
         for _ in range(6):
             work.some(25)
             sequence, customers = snapshot(client)
             wait_until(lambda at=sequence: watcher.has(at))  # type: ignore[misc]
             live.follow(watcher.seen, sequence)
             agree(live, customers, gone=set(work.deleted))
-            states.append((sequence, customers))
+            assert live.redirects == work.survivors
+            states.append((sequence, customers, dict(work.survivors)))
         wait_until(lambda: any(seen.change.kind == VERDICT for seen in watcher.seen))
         watcher.close()
         feed, later = client.feed(), Replica()
-        for sequence, customers in states:
+        for sequence, customers, redirects in states:
             later.follow(feed, sequence)
             agree(later, customers, gone=set(work.deleted))
+            assert later.redirects == redirects
         assert later.tombstones == live.tombstones == set(work.deleted) != set()
         assert client.faults() == []
 
