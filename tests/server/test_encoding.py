@@ -98,26 +98,6 @@ async def test_a_merge_has_its_members_and_the_survivors_fields(account: Account
     assert list(event.merged_ids) == ["b", "c"]
     assert list(event.fields.paths) == ["stage"]
     assert event.after == v1.Customer(stage="won", etag=etag_of(sequence), update_time=event.time)
-    assert not event.restored
-
-
-async def test_an_unmerge_has_the_cards_as_they_came_back(account: Account) -> None:
-    """In the order of their ids, whatever happened to them later; nothing of one deleted since."""
-    for id in ("a", "b", "gone", "d"):
-        await account.save(person(f"{id}@x.example", id=id))
-    await account.save(person("b2@x.example", id="b", stage="new"))
-    sequence = await account.rewrite("a", ChangeKind.UNMERGED, staged("d", "gone", "b"))
-    then = [account.at(id, sequence) for id in ("d", "b")]
-    await account.save(person("b3@x.example", id="b", tags=["later"]))
-    await account.save(person("d3@x.example", id="d", tags=["later"]))
-    await account.delete("gone")
-    (event,) = [one for one in account.events() if one.kind == v1.CHANGE_KIND_UNMERGED]
-    assert list(event.merged_ids) == ["d", "gone", "b"]
-    assert [event.restored[0], event.restored[2]] == then
-    assert event.restored[1] == v1.Customer()
-    assert [one.emails[0].normal for one in event.restored if one.id] == [
-        "d@x.example", "b2@x.example",
-    ]  # fmt: skip
 
 
 async def test_a_card_is_known_at_every_sequence(account: Account) -> None:
