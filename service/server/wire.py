@@ -399,8 +399,10 @@ class Records:
         forgotten = Forgotten(body_of(gone), [body_of(card) for card in kept], _FOREIGN_KEYS)
         forgotten.erase_from(change.before)
         forgotten.erase_from(change.after)
-        paths = [name for name in change.fields.paths if _differ(change.before, change.after, name)]
-        change.fields.paths[:] = paths
+        same = [n for n in change.fields.paths if not _differ(change.before, change.after, n)]
+        _clear(change.before, same)
+        _clear(change.after, same)
+        change.fields.paths[:] = [name for name in change.fields.paths if name not in same]
         return change.SerializeToString(deterministic=True)
 
     def held(self, record: bytes) -> Held:

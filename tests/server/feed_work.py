@@ -193,11 +193,24 @@ class Watcher:
         self._thread.join(10)
 
 
-def agree(replica: Replica, customers: dict[str, v1.Customer], gone: set[str]) -> None:
-    """Hold a replica against an export; only of those deleted later it may know no card."""
+def agree(
+    replica: Replica, customers: dict[str, v1.Customer], gone: set[str], redirects: dict[str, str]
+) -> None:
+    """Hold a replica against an export with its redirects.
+
+    Only of those deleted later it may know no card, and of whom they were part of then, not all.
+    """
+    assert replica.redirects == redirects
     assert replica.customers.keys() == customers.keys()
+    parts = {_survivor(redirects, id) for id in gone if id in redirects}
     for id, card in replica.customers.items():
         if card is None:
             assert id in gone
-        else:
+        elif id not in parts:
             assert card == customers[id]
+
+
+def _survivor(redirects: dict[str, str], id: str) -> str:
+    while id in redirects:
+        id = redirects[id]
+    return id
