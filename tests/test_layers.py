@@ -43,7 +43,7 @@ MODULES_MAY: dict[str, set[str]] = {
 FUNCTIONS_MAY: dict[tuple[str, str], set[str]] = {
     ("service.cli.operating", "serve"): {"service.server.app"},
     ("service.cli.checking", "_validator"): {"service.server.app"},
-    ("service.cli.lists", "_begin"): {"service.validation.validator"},  # in a process of its own
+    ("service.cli.lists", "_serve"): {"service.validation.validator"},  # in a process of its own
 }
 # What must not be seen elsewhere: a library, and the layers that may know it.
 LIBRARIES: dict[str, set[str]] = {
