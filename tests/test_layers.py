@@ -50,7 +50,7 @@ FUNCTIONS_MAY: dict[tuple[str, str], set[str]] = {
     ("service.cli.operating", "serve"): {"service.server.app"},
     ("service.cli.operating", "compact"): {"service.index.copying"},
     ("service.cli.checking", "_validator"): {"service.server.app"},
-    ("service.cli.lists", "_begin"): {"service.validation.validator"},  # in a process of its own
+    ("service.cli.lists", "_serve"): {"service.validation.validator"},  # in a process of its own
 }
 # What must not be seen elsewhere: a library, and the layers that may know it.
 LIBRARIES: dict[str, set[str]] = {

@@ -14,13 +14,14 @@ import signal
 from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from io import StringIO
-from multiprocessing import get_context, parent_process, resource_tracker
-from threading import Thread
-from typing import Any, NamedTuple
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any, NamedTuple, cast
 
 from service.core._phones import REGIONS, parse, region_id, region_ids
 from service.core._text import Texts
@@ -209,61 +210,95 @@ async def checked_here(checker: ListChecker, blocks: Iterable[Block]) -> AsyncIt
 def checked_by_processes(
     settings: Settings, layout: Layout, blocks: Iterable[Block]
 ) -> Iterator[Done]:
-    """Check without DNS on all cores; the blocks come in the order of the file."""
+    """Check without DNS on all cores; the blocks come in the order of the file.
+
+    Each process has a pipe of its own: one that is killed is seen by who waits for it, and leaves
+    no lock of a queue behind it.
+    """
     count = os.cpu_count() or 1
-    under_way: deque[Future[Done]] = deque()
-    # Spawned: a forked child would share this one's threads' locks.
-    with ProcessPoolExecutor(count, get_context("spawn"), _begin, (settings, layout)) as pool:
+    idle: SimpleQueue[_Process] = SimpleQueue()
+
+    def check(block: Block) -> Done:
+        process = idle.get()
         try:
-            for block in blocks:
-                if len(under_way) == count * BLOCKS_PER_PROCESS:
-                    yield under_way.popleft().result()
-                under_way.append(_submit(pool, block))
-            while under_way:
+            return process.check(block)
+        finally:
+            idle.put(process)
+
+    under_way: deque[Future[Done]] = deque()
+    with ExitStack() as stack:
+        for process in _started(count, settings, layout):
+            stack.callback(process.end)
+            idle.put(process)
+        pool = ThreadPoolExecutor(count)
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        for block in blocks:
+            if len(under_way) == count * BLOCKS_PER_PROCESS:
                 yield under_way.popleft().result()
-        except BrokenProcessPool:
-            raise StorageFault(
-                "A process of the check was killed; is there enough memory?"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            under_way.append(pool.submit(check, block))
+        while under_way:
+            yield under_way.popleft().result()
 
 
-_checker: ListChecker  # of a process of the pool
+def _started(count: int, settings: Settings, layout: Layout) -> list[_Process]:
+    """Start the processes of a check.
 
-
-def _begin(settings: Settings, layout: Layout) -> None:
-    # Loaded on use, as in checking.py.
-    from service.validation.validator import Validator
-
-    global _checker
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    Thread(target=_end_with_parent, daemon=True).start()
-    _checker = ListChecker(Validator(settings), layout, Lookup.SKIP)
-    gc.disable()  # blocks are many lists and no cycles: looking for them took a third of the time
-
-
-def _submit(pool: ProcessPoolExecutor, block: Block) -> Future[Done]:
-    """Hand over a block; the first makes the processes.
-
-    ^C reaches all of them. They inherit that it is blocked, and this one, where it waits until
-    they are made, ends them.
+    ^C reaches all of them. They inherit that it is blocked; this one ends them.
     """
     resource_tracker.ensure_running()  # else it is started here, and unblocks
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(_check_block, block)
+        return [_Process(settings, layout) for _ in range(count)]
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+class _Process:
+    """A process that checks a block at a time."""
+
+    def __init__(self, settings: Settings, layout: Layout) -> None:
+        # Spawned: a forked child would share this one's threads' locks.
+        context = get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, settings, layout), daemon=True)
+        self._process.start()
+        there.close()
+
+    def check(self, block: Block) -> Done:
+        """Return the checked block.
+
+        Raises:
+            StorageFault: the process has ended.
+            Exception: what checking it raised.
+        """
+        try:
+            self._here.send(block)
+            answer = self._here.recv()
+        except (EOFError, OSError):
+            raise StorageFault(
+                "A process of the check was killed; is there enough memory?"
+            ) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(Done, answer)
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
 
 
-def _check_block(block: Block) -> Done:
-    return asyncio.run(_checker.check(block))
+def _serve(blocks: Connection, settings: Settings, layout: Layout) -> None:
+    """Check block after block until there is nobody to send them."""
+    # Loaded on use, as in checking.py.
+    from service.validation.validator import Validator
+
+    checker = ListChecker(Validator(settings), layout, Lookup.SKIP)
+    gc.disable()  # blocks are many lists and no cycles: looking for them took a third of the time
+    with suppress(EOFError, ConnectionError), asyncio.Runner() as runner:
+        while True:
+            block = blocks.recv()
+            try:
+                answer: Done | Exception = runner.run(checker.check(block))
+            except Exception as fault:  # noqa: BLE001  raised again by who waits for it
+                answer = fault
+            blocks.send(answer)

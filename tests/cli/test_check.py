@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -198,20 +200,31 @@ def test_an_interrupt_of_all_processes_is_told_once(tmp_path: Path, seconds: flo
     assert not (tmp_path / "out").exists()
 
 
-def test_a_process_of_a_check_that_is_killed_is_told(tmp_path: Path) -> None:
-    """In one line; and the others end with the first."""
-    source = tmp_path / "people.csv"
-    source.write_text("email\n" + "".join(f"a{n}@x.org\n" for n in range(400_000)))
-    files = ("--input", str(source), "--output", str(tmp_path / "out"))
-    with running("check", *files, "--no-dns") as process:
-        wait_until(lambda: len(_pool(process.pid)) > 0)
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.2, 0.6])
+def test_a_process_of_a_check_that_is_killed_is_told(tmp_path: Path, seconds: float) -> None:
+    """In one line, at whatever stage it and the others are."""
+    with _checking(tmp_path) as process:
+        time.sleep(seconds)
         os.kill(_pool(process.pid)[0], signal.SIGKILL)
         assert process.wait(30) == 1
-    with running("check", *files, "--no-dns") as process:
-        wait_until(lambda: len(_pool(process.pid)) > 0)
+
+
+def test_the_processes_of_a_check_end_with_the_first(tmp_path: Path) -> None:
+    with _checking(tmp_path) as process:
         children = _pool(process.pid)
         process.kill()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+
+
+@contextmanager
+def _checking(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Check a long list; goes on once a process of it was begun."""
+    source = folder / "people.csv"
+    source.write_text("email\n" + "".join(f"a{n}@x.org\n" for n in range(400_000)))
+    files = ("--input", str(source), "--output", str(folder / "out"))
+    with running("check", *files, "--no-dns") as process:
+        wait_until(lambda: len(_pool(process.pid)) > 0)
+        yield process
 
 
 def _pool(pid: int) -> list[int]:
