@@ -129,7 +129,7 @@ def test_who_fell_behind_is_told_so_and_begins_with_a_snapshot(start_server: Sta
         work.some(10)
         end, customers = snapshot(client)
         replica.follow(client.feed(consumer="late"), end)
-        agree(replica, customers, gone=set(work.deleted))
+        agree(replica, customers, set(work.deleted), replica.redirects)
         assert not consumers(client).consumers[0].lost
 
 
@@ -171,7 +171,7 @@ def test_a_fast_watcher_misses_nothing_while_changes_go(start_server: StartServe
         assert trimmed(client) > 1
         replica = Replica()
         replica.follow(watcher.seen, sequence)
-        agree(replica, customers, gone=set(work.deleted))
+        agree(replica, customers, set(work.deleted), work.survivors)
 
 
 def test_every_worker_sees_the_same_feed(start_server: StartServer) -> None:
