@@ -40,8 +40,8 @@ def test_the_oldest_changes_go_by_size_and_nothing_else_does(start_server: Start
     with start_server(**SMALL).channel() as channel:
         client = Client(channel)
         work = Work(client, 11)
-        for _ in range(6):
-            work.some(60)
+        for count in (120, *[40] * 7):
+            work.some(count)
             first = trimmed(client, 2)
             last = consumers(client).last_sequence
             feed = sent(client, after=first - 1)
