@@ -56,6 +56,7 @@ COMPILED = [
     "service/index/layout.py",
     "service/index/store.py",
     "service/index/timeline.py",
+    "service/index/transaction.py",
     "service/index/writer.py",
     "service/server/duplicates.py",
     "service/server/rules.py",

@@ -1,6 +1,7 @@
 """The index: customers, their identities and what changed, in one LMDB folder per account.
 
-`layout` knows the stored bytes, `store` reads, `writer` writes, `verify` compares the two.
+`layout` knows the stored bytes, `store` reads, `writer` takes decisions, `transaction` puts their
+`mutations`, `verify` compares the two.
 """
 
 from __future__ import annotations
@@ -36,27 +37,9 @@ from service.index.layout import (
     keys_of,
     sharing_keys,
 )
-from service.index.rekey import rekey
-from service.index.runs import SHAPE, Shape
-from service.index.store import (
-    Block,
-    Clock,
-    Found,
-    Reads,
-    Snapshot,
-    State,
-    Stats,
-    Store,
-    TableStats,
-)
-from service.index.timeline import DropItems, PutItems, PutPin, Timeline, Wanted
-from service.index.verify import Fault, Progress, RecordReader, verify
-from service.index.verify_items import verify_items
-from service.index.writer import (
+from service.index.mutations import (
     Absorb,
-    Decide,
     Decision,
-    Decisions,
     Delete,
     DropDistinct,
     DropGroups,
@@ -76,10 +59,25 @@ from service.index.writer import (
     PutRows,
     Release,
     SortWaiting,
-    View,
-    Writer,
-    ends,
 )
+from service.index.rekey import rekey
+from service.index.runs import SHAPE, Shape
+from service.index.store import (
+    Block,
+    Clock,
+    Found,
+    Reads,
+    Snapshot,
+    State,
+    Stats,
+    Store,
+    TableStats,
+)
+from service.index.timeline import DropItems, PutItems, PutPin, Timeline, Wanted
+from service.index.transaction import Decide, View
+from service.index.verify import Fault, Progress, RecordReader, verify
+from service.index.verify_items import verify_items
+from service.index.writer import Decisions, Writer, ends
 from service.settings import Settings
 
 __all__ = [
