@@ -132,7 +132,7 @@ class MergeService(v1.MergeServiceServicer):
         undoing = Undoing(
             account.index, account.merger, request.run, actor, mark_distinct=request.mark_distinct
         )
-        undoing.check()
+        await undoing.check()
         facts = {"run": request.run}
         return operation_message(
             await account.operations.start("undo-merges", facts, actor, undoing.work)
