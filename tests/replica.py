@@ -16,12 +16,17 @@ class Replica:
     A customer is None where its card was not sent, because it was deleted by then.
     """
 
-    def __init__(self, customers: Iterable[v1.Customer] = (), sequence: int = 0) -> None:
-        """Begin with a snapshot, or with nothing."""
+    def __init__(
+        self,
+        customers: Iterable[v1.Customer] = (),
+        sequence: int = 0,
+        redirects: Iterable[v1.Redirect] = (),
+    ) -> None:
+        """Begin with a snapshot and the redirects of then or later, or with nothing."""
         self.customers: dict[str, v1.Customer | None] = {
             customer.id: plain(customer) for customer in customers
         }
-        self.redirects: dict[str, str] = {}
+        self.redirects = {one.id: one.into_id for one in redirects}
         self.tombstones: set[str] = set()
         self.sequence = sequence
         self.returning: list[str] = []  # of an unmerge, those whose change has not come yet
@@ -48,7 +53,7 @@ class Replica:
                 self.returning = list(change.merged_ids)
             case v1.CHANGE_KIND_RESTORED:
                 assert id == self.returning.pop(0)
-                self.redirects.pop(id, None)  # a snapshot has no redirects
+                self.redirects.pop(id, None)  # it may have been listed later than this
                 self.customers[id] = plain(change.after) if change.HasField("after") else None
             case _:
                 self._change(change)

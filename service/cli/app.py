@@ -59,6 +59,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "merge": merging.merge,
     "unmerge": merging.unmerge,
     "merges": merges.merges,
+    "redirects": merges.redirects,
     "undo-merges": merges.undo_merges,
     "merge-policy": merges.merge_policy,
     "history": cards.history,

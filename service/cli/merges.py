@@ -72,6 +72,30 @@ def _row(one: v1.Merge) -> tuple[str, ...]:
 
 
 @remote
+def redirects(link: Link) -> None:
+    """List the ids that were merged, each with the customer that it leads to now.
+
+    For a system that keeps ids of customers and did not follow `namesake changes`.
+
+    Examples:
+      namesake redirects
+      namesake redirects --json | jq -r '[.id, .survivor_id] | @csv'
+    """
+    stub = v1.MergeServiceStub(link.channel)
+    request = v1.ListRedirectsRequest(page_size=PAGE_ROWS)
+    while True:
+        page = link.call(stub.ListRedirects, request)
+        for one in page.redirects:
+            if link.as_json:
+                show.json_line(one)
+            else:
+                typer.echo(f"{one.id} → {one.survivor_id}")
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return
+
+
+@remote
 def undo_merges(
     link: Link,
     run: Annotated[str, typer.Argument(metavar="RUN", help="As `namesake merges` shows it.")],

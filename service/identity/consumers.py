@@ -46,8 +46,8 @@ def check_kept(reads: Reads, after: int, field: str) -> None:
         message = "the feed has not reached this sequence"
     else:
         message = (
-            "the feed does not go back so far any more: take a snapshot with ExportCustomers and "
-            "go on after its sequence"
+            "the feed does not go back so far any more: take a snapshot (ExportCustomers, then "
+            "ListRedirects) and go on after its sequence"
         )
     raise SequenceUnavailable(
         message, field=field, first_sequence=str(first), last_sequence=str(last)

@@ -234,6 +234,17 @@ class Reads(FeedReads):
             return Found(State.MISSING)
         raise StorageFault("The redirects of a merged customer end nowhere", id=id)
 
+    def redirects(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """Return up to `limit` (id, id that it was merged into), by id, above an id.
+
+        Also those that lead to deleted customers.
+        """
+        with self._txn.cursor(self._tables.redirects) as cursor:
+            if not cursor.set_range(after.encode() + b"\0"):
+                return []
+            found = islice(cursor.iternext(), limit)
+            return [(id.decode(), into.decode()) for id, into in found]
+
     def _has_record(self, row: int) -> bool:
         return self._calls.has(self._tables.customers, layout.pack_u64(row))
 

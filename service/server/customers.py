@@ -20,7 +20,7 @@ from service.server.edge import Context, caller
 from service.server.feed import FeedMethods
 from service.server.matches import write_similar
 from service.server.pace import Pace
-from service.server.pages import POSITION_LIMIT, decode_token, encode_token, page_rows
+from service.server.pages import POSITION_LIMIT, Listing, decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_identity, check_mask, check_region, check_text
 from service.settings import Settings
 from service.validation.validator import Validator
@@ -32,8 +32,6 @@ LIST_STEP_ROWS = 1_000
 
 Answer = TypeVar("Answer", v1.SaveCustomerResponse, v1.UpdateCustomerResponse)
 
-_HISTORY_TOKEN = 2
-_LIST_TOKEN = 16  # and the order and filter above it: a token serves only its own listing
 _CHANNELS = {"email": Channel.EMAIL, "phone": Channel.PHONE}
 
 
@@ -152,7 +150,7 @@ class CustomerService(  # type: ignore[misc]  # the feed yields bytes
         if keep not in v1.StateFilter.values():
             raise InvalidArgument("not a value of this enum", field="state")
         rows = page_rows(request.page_size, self._settings)
-        listing = _LIST_TOKEN + order * 8 + keep
+        listing = Listing.CUSTOMERS + order * 8 + keep
         start, _ = decode_token(request.page_token, listing)
         with caller().account.index.snapshot() as snapshot:
             page, position = await self._page(_SCANS[order](snapshot, start), keep, rows)
@@ -230,7 +228,7 @@ class CustomerService(  # type: ignore[misc]  # the feed yields bytes
         """List what happened to a customer, newest first."""
         _check_given(request.id)
         rows = page_rows(request.page_size, self._settings)
-        before, _ = decode_token(request.page_token, _HISTORY_TOKEN)
+        before, _ = decode_token(request.page_token, Listing.HISTORY)
         answer = v1.ListHistoryResponse()
         with caller().account.index.snapshot() as snapshot:
             found = snapshot.find(request.id)
@@ -242,7 +240,7 @@ class CustomerService(  # type: ignore[misc]  # the feed yields bytes
             for of, entry in history_of(snapshot, row, before or POSITION_LIMIT, rows + 1):
                 if len(answer.changes) == rows or size >= self._settings.page_limit_bytes:
                     last = answer.changes[-1].sequence
-                    answer.next_page_token = encode_token(_HISTORY_TOKEN, last)
+                    answer.next_page_token = encode_token(Listing.HISTORY, last)
                     break
                 change = answer.changes.add()
                 write_change(change, entry, found.id or request.id)

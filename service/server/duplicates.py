@@ -17,14 +17,12 @@ from service.server import wire
 from service.server.edge import Context, caller
 from service.server.matches import MatchMethods, write_similar
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import Listing, decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_region
 from service.server.scans import ScanMethods
 from service.settings import Settings
 
 COUNT_LEAST_ROWS = 100  # counted of each customer even where a request has used its budget
-
-_TOKEN = 1
 
 
 class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
@@ -40,7 +38,7 @@ class DuplicateService(MatchMethods, ScanMethods, v1.DuplicateServiceServicer):
         """List who shares a point of a stored customer or of a draft."""
         rows = page_rows(request.page_size, self._settings, self._settings.duplicate_page_rows)
         customer = await self._subject(request)
-        after_row, only = decode_token(request.page_token, _TOKEN)
+        after_row, only = decode_token(request.page_token, Listing.DUPLICATES)
         points = queries(customer)
         if request.page_token:
             points = [point for point in points if _mark(point) == only]
@@ -181,7 +179,9 @@ def subject_of(customer: v1.Customer, row: int) -> Subject:
 def point_duplicates(snapshot: Snapshot, group: Sharing, own_row: int) -> v1.PointDuplicates:
     """Return one group as the wire has it."""
     query = group.query
-    token = encode_token(_TOKEN, group.after_row, _mark(query)) if group.after_row else ""
+    token = (
+        encode_token(Listing.DUPLICATES, group.after_row, _mark(query)) if group.after_row else ""
+    )
     return v1.PointDuplicates(
         field=query.field,
         normal=query.normal,

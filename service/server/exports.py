@@ -15,11 +15,9 @@ from service.server import wire
 from service.server.edge import Context, caller
 from service.server.filters import filter_of
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token
+from service.server.pages import Listing, decode_token, encode_token
 from service.settings import Settings
 from service.transfer import exported
-
-_TOKEN = 3  # of this listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class ExportMethods:
             looked_at = 0
             async for page, content in _contents(snapshot, wanted, self._settings):
                 looked_at += page.looked_at
-                token = encode_token(_TOKEN, page.last_row)
+                token = encode_token(Listing.EXPORT, page.last_row)
                 tail = v1.ExportCustomersResponse(
                     resume_token=token,
                     sequence=sequence,
@@ -103,7 +101,7 @@ def _wanted(request: v1.ExportCustomersRequest, settings: Settings) -> _Wanted:
         _filter(request, settings),
         wire.field_numbers(request.fields.paths),
         request.form == v1.EXPORT_FORM_ARROW,
-        decode_token(request.after, _TOKEN, "after")[0],
+        decode_token(request.after, Listing.EXPORT, "after")[0],
     )
 
 

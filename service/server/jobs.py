@@ -9,14 +9,12 @@ from namesake import v1
 from service.errors import InvalidArgument
 from service.identity.jobs import Job, Jobs, RowFailure
 from service.server.edge import Context, caller
-from service.server.pages import POSITION_LIMIT, decode_token, encode_token, page_rows
+from service.server.pages import POSITION_LIMIT, Listing, decode_token, encode_token, page_rows
 from service.server.wire import timestamp
 from service.settings import Settings
 
 TITLE_LIMIT_CHARS = 200
 
-_JOBS_TOKEN = 11
-_FAILURES_TOKEN = 12
 # What a stream that resumes a job may say anew.
 _FREE = ("title", "total_rows")
 
@@ -40,12 +38,12 @@ class ImportJobs:
         """List the account's jobs by id."""
         jobs = caller().account.imports
         rows = page_rows(request.page_size, self._settings)
-        _, after = decode_token(request.page_token, _JOBS_TOKEN)
+        _, after = decode_token(request.page_token, Listing.JOBS)
         answer = v1.ListImportsResponse()
         size = 0
         for job in jobs.page(after, rows + 1):
             if len(answer.jobs) == rows or size >= self._settings.page_limit_bytes:
-                answer.next_page_token = encode_token(_JOBS_TOKEN, 0, after)
+                answer.next_page_token = encode_token(Listing.JOBS, 0, after)
                 break
             message = job_message(jobs, job)
             answer.jobs.append(message)
@@ -58,7 +56,7 @@ class ImportJobs:
     ) -> v1.ListImportFailuresResponse:
         """List a job's failures that are kept, by row."""
         rows = page_rows(request.page_size, self._settings)
-        row, _ = decode_token(request.page_token, _FAILURES_TOKEN)
+        row, _ = decode_token(request.page_token, Listing.FAILURES)
         if request.after_row > POSITION_LIMIT:
             raise InvalidArgument(f"is at most {POSITION_LIMIT}", field="after_row")
         row = max(row, request.after_row)
@@ -66,7 +64,7 @@ class ImportJobs:
         size = 0
         for failure in caller().account.imports.failures(request.job_id, row, rows + 1):
             if len(answer.failures) == rows or size >= self._settings.page_limit_bytes:
-                answer.next_page_token = encode_token(_FAILURES_TOKEN, row)
+                answer.next_page_token = encode_token(Listing.FAILURES, row)
                 break
             message = failure_message(failure)
             answer.failures.append(message)

@@ -16,15 +16,13 @@ from service.server import wire
 from service.server.accounts import Account
 from service.server.edge import Context, caller
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import Listing, decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_region, check_text
 from service.settings import Settings
 
 REASON_CHARS = 500
 PROBE_KEY_CHARS = 128
 SHOWN_EVIDENCE = 6  # of either kind
-
-_DISTINCT_TOKEN = 3
 
 
 class MatchMethods:
@@ -136,7 +134,7 @@ class MatchMethods:
     ) -> v1.ListDistinctResponse:
         """List who is marked as distinct from a customer."""
         rows = page_rows(request.page_size, self._settings)
-        after, _ = decode_token(request.page_token, _DISTINCT_TOKEN)
+        after, _ = decode_token(request.page_token, Listing.DISTINCT)
         answer = v1.ListDistinctResponse()
         with caller().account.index.snapshot() as snapshot:
             row = snapshot.find(request.id).row if request.id else 0
@@ -153,7 +151,7 @@ class MatchMethods:
                     reason=pair.reason,
                 )
             if len(pairs) > rows:
-                answer.next_page_token = encode_token(_DISTINCT_TOKEN, pairs[rows - 1].other)
+                answer.next_page_token = encode_token(Listing.DISTINCT, pairs[rows - 1].other)
         return answer
 
 

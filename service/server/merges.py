@@ -24,15 +24,13 @@ from service.server.merged import (
 )
 from service.server.operations import merge_operation, operation_message
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import Listing, decode_token, encode_token, page_rows
 from service.server.rules import check_text
 from service.settings import Settings
 
 REASON_CHARS = 500
 RUN_CHARS = 200
 REQUEST_ID_CHARS = 64
-
-_TOKEN = 12
 
 
 class MergeService(v1.MergeServiceServicer):
@@ -105,7 +103,7 @@ class MergeService(v1.MergeServiceServicer):
         """List merges, newest first."""
         check_text(request.run, RUN_CHARS, "run")
         rows = page_rows(request.page_size, self._settings)
-        before, of = decode_token(request.page_token, _TOKEN)
+        before, of = decode_token(request.page_token, Listing.MERGES)
         if request.page_token and of != request.run:
             raise InvalidArgument("a token of another run", field="page_token")
         answer, pace = v1.ListMergesResponse(), Pace()
@@ -113,12 +111,28 @@ class MergeService(v1.MergeServiceServicer):
             merges = snapshot.merges(before) if before else snapshot.merges()
             for looked_at, (sequence, stored) in enumerate(merges):
                 if len(answer.merges) == rows or looked_at == self._settings.scan_limit_rows:
-                    answer.next_page_token = encode_token(_TOKEN, before, request.run)
+                    answer.next_page_token = encode_token(Listing.MERGES, before, request.run)
                     break
                 before, record = sequence, merge_record(stored)
                 if request.run in ("", record.run):
                     answer.merges.append(merge_message(sequence, record))
                 await pace.step()
+        return answer
+
+    async def ListRedirects(  # noqa: N802
+        self, request: v1.ListRedirectsRequest, context: Context
+    ) -> v1.ListRedirectsResponse:
+        """List ids that lead to others."""
+        rows = page_rows(request.page_size, self._settings)
+        _, after = decode_token(request.page_token, Listing.REDIRECTS)
+        with caller().account.index.snapshot() as snapshot:
+            answer = v1.ListRedirectsResponse(sequence=snapshot.sequence)
+            found = snapshot.redirects(after, rows)
+            for id, into in found:
+                if survivor := snapshot.find(id).id:
+                    answer.redirects.add(id=id, into_id=into, survivor_id=survivor)
+        if len(found) == rows:
+            answer.next_page_token = encode_token(Listing.REDIRECTS, 0, found[-1][0])
         return answer
 
     async def UndoMerges(  # noqa: N802

@@ -16,14 +16,13 @@ from service.errors import InvalidArgument
 from service.identity.operations import PREFIX, Operation
 from service.server.edge import Context, Edge, caller
 from service.server.merged import merge_response
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import Listing, decode_token, encode_token, page_rows
 from service.server.status import failure
 from service.server.wire import timestamp
 from service.settings import Settings
 
 SERVICE: Final = "google.longrunning.Operations"
 
-_TOKEN = 8
 _AT_ONCE = re.compile(rf"{PREFIX}merge-([0-9]{{1,19}})")
 #: kind → what says how far it is, and what it came to. Their fields are named as in `identity`.
 _TYPES: Final[dict[str, tuple[type[Message], type[Message]]]] = {
@@ -91,13 +90,13 @@ class OperationsService:
         if request.filter:
             raise InvalidArgument("there are no filters; leave it empty", field="filter")
         rows = page_rows(request.page_size, self._settings)
-        _, after = decode_token(request.page_token, _TOKEN)
+        _, after = decode_token(request.page_token, Listing.OPERATIONS)
         answer = longrunning.ListOperationsResponse()
         size = 0
         for operation in caller().account.operations.page(after, rows + 1):
             if len(answer.operations) == rows or size >= self._settings.page_limit_bytes:
                 last = answer.operations[-1].name
-                answer.next_page_token = encode_token(_TOKEN, 0, last)
+                answer.next_page_token = encode_token(Listing.OPERATIONS, 0, last)
                 break
             message = answer.operations.add()
             message.CopyFrom(operation_message(operation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from enum import IntEnum
 
 from service.errors import InvalidArgument
 from service.settings import Settings
@@ -12,6 +13,23 @@ from service.settings import Settings
 POSITION_LIMIT = (1 << 64) - 2  # what follows the last position is still a key
 
 _HEAD = struct.Struct(">BQ")
+
+
+class Listing(IntEnum):
+    """Which listing gave a token out: it serves no other."""
+
+    DUPLICATES = 1
+    HISTORY = 2
+    EXPORT = 3
+    DISTINCT = 4
+    OPERATIONS = 8
+    GROUPS = 9
+    JOBS = 11
+    FAILURES = 12
+    MERGES = 13
+    TIMELINE = 14
+    REDIRECTS = 15
+    CUSTOMERS = 16  # and above, one for each order and filter
 
 
 def page_rows(asked: int, settings: Settings, default: int | None = None) -> int:

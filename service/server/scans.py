@@ -12,10 +12,9 @@ from service.server import wire
 from service.server.edge import Context, caller
 from service.server.operations import operation_message
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import Listing, decode_token, encode_token, page_rows
 from service.settings import Settings
 
-_TOKEN = 9
 _PAIR = 2  # members without which there is no group
 
 
@@ -38,7 +37,7 @@ class ScanMethods:
         least, most = _bounds(request)
         limit_rows = page_rows(request.page_size, self._settings)
         token = f"{least}/{most}/"
-        after, of = decode_token(request.page_token, _TOKEN)
+        after, of = decode_token(request.page_token, Listing.GROUPS)
         if request.page_token and not of.startswith(token):
             raise InvalidArgument("a token of another filter", field="page_token")
         operation = request.operation or of.removeprefix(token)
@@ -55,7 +54,9 @@ class ScanMethods:
                     or size >= self._settings.page_limit_bytes
                     or looked_at >= self._settings.scan_limit_rows
                 ):
-                    answer.next_page_token = encode_token(_TOKEN, after, token + scan.operation)
+                    answer.next_page_token = encode_token(
+                        Listing.GROUPS, after, token + scan.operation
+                    )
                     break
                 after, looked_at = group.rank, looked_at + len(group.rows)
                 shown = self._shown(snapshot, group)

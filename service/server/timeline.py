@@ -13,11 +13,10 @@ from service.index import Place
 from service.server.edge import Context, caller
 from service.server.items import list_mark, new_item, shown_item, wanted_items
 from service.server.pace import Pace
-from service.server.pages import decode_token, encode_token, page_rows
+from service.server.pages import Listing, decode_token, encode_token, page_rows
 from service.server.rules import check_batch, check_region
 from service.settings import Settings
 
-_TOKEN = 14
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}")  # years 1 to 9999
 
 
@@ -134,13 +133,13 @@ class TimelineService(v1.TimelineServiceServicer):
 
 
 def _token(place: Place, mark: str) -> str:
-    return encode_token(_TOKEN, place.number, f"{place.time_us}/{mark}")
+    return encode_token(Listing.TIMELINE, place.number, f"{place.time_us}/{mark}")
 
 
 def _after(token: str, mark: str) -> Place | None:
     if not token:
         return None
-    number, extra = decode_token(token, _TOKEN)
+    number, extra = decode_token(token, Listing.TIMELINE)
     time_us, _, of = extra.partition("/")
     if of != mark or not _MICROSECONDS.fullmatch(time_us):
         raise InvalidArgument("a token of another list", field="page_token")

@@ -60,6 +60,8 @@ def test_a_merge_as_json(namesake: Namesake, pair: tuple[str, str]) -> None:
     assert (done["customer"]["id"], done["mergedIds"]) == (a, [b])
     (first, *_) = namesake("merges", "--json").lines
     assert (first["survivorId"], first["sequence"]) == (a, done["sequence"])
+    assert {"id": b, "intoId": a, "survivorId": a} in namesake("redirects", "--json").lines
+    assert f"{b} → {a}\n" in namesake("redirects").out
     (given,) = namesake("unmerge", b, "--yes", "--json").lines
     assert [one["id"] for one in given["restored"]] == [b]
     assert "given back" in namesake("merges").out

@@ -139,6 +139,16 @@ class Client:
         answer: v1.UnmergeCustomersResponse = self.call(self.merges.UnmergeCustomers, request)
         return answer
 
+    def redirects(self, page_size: int = 0) -> Iterator[v1.ListRedirectsResponse]:
+        """List redirects to the end, page by page."""
+        request = v1.ListRedirectsRequest(page_size=page_size)
+        while True:
+            page = self.call(self.merges.ListRedirects, request)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
     def get(self, id: str) -> v1.Customer:
         """Return a customer."""
         answer: v1.GetCustomerResponse = self.call(

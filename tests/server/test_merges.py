@@ -232,6 +232,33 @@ def test_merges_are_listed_and_remembered(client: Client) -> None:
     assert Work(client).get(f"operations/merge-{first.sequence}").done
 
 
+def test_redirects_are_listed_by_id(client: Client) -> None:
+    """Each with whom it was merged into and whom it leads to; none of who is deleted."""
+    for id in "abcdefgé":
+        client.save(person(id=id))
+    client.merge("c", "a", "é")
+    client.merge("b", "c")
+    client.merge("e", "d")
+    last = client.merge("g", "f").sequence
+    pages = list(client.redirects(page_size=2))
+    found = [(one.id, one.into_id, one.survivor_id) for page in pages for one in page.redirects]
+    assert found == [
+        ("a", "c", "b"),
+        ("c", "b", "b"),
+        ("d", "e", "e"),
+        ("f", "g", "g"),
+        ("é", "c", "b"),
+    ]
+    assert [len(page.redirects) for page in pages] == [2, 2, 1]
+    assert {page.sequence for page in pages} == {last}
+    client.delete("b")
+    client.unmerge("d")
+    (page,) = client.redirects()
+    assert [one.id for one in page.redirects] == ["f"]
+    wrong = v1.ListRedirectsRequest(page_token="x")
+    assert refusal(lambda: client.call(client.merges.ListRedirects, wrong)).field == "page_token"
+
+
 def test_many_are_merged_in_the_background(client: Client) -> None:
     """Atomic for readers: they see all, or one."""
     ids = [f"m{number}" for number in range(300)]

@@ -51,16 +51,22 @@ def test_a_replica_is_exact_at_every_snapshot(
         assert client.faults() == []
 
 
-def test_a_snapshot_is_where_a_replica_may_begin(client: Client) -> None:
-    """What the export had, and the feed after its sequence."""
-    work = Work(client, 7)
-    work.some(40)
+@pytest.mark.parametrize("seed", [7, 8, 9])
+def test_a_snapshot_is_where_a_replica_may_begin(client: Client, seed: int) -> None:
+    """What the export had, the redirects of later, and the feed after the export's sequence."""
+    work = Work(client, seed)
+    work.some(120)
     sequence, customers = snapshot(client)
-    replica = Replica(customers.values(), sequence)
-    work.some(40)
+    work.some(20)
+    redirects: list[v1.Redirect] = []
+    for page in client.redirects(page_size=3):  # each of another snapshot
+        redirects += page.redirects
+        work.some(3)
+    replica = Replica(customers.values(), sequence, redirects)
+    work.some(30)
     end, customers = snapshot(client)
     replica.follow(client.feed(sequence), end)
-    agree(replica, customers, set(work.deleted), replica.redirects)
+    agree(replica, customers, set(work.deleted), work.survivors)
 
 
 def test_a_consumer_goes_on_where_it_was_when_everything_died(server: Server) -> None:

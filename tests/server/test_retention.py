@@ -124,12 +124,13 @@ def test_who_fell_behind_is_told_so_and_begins_with_a_snapshot(start_server: Sta
         refused = refusal(lambda: acknowledge(client, "late", 5))
         assert refused.short == (*UNAVAILABLE, "sequence")
         sequence, customers = snapshot(client)
-        replica = Replica(customers.values(), sequence)
+        redirects = [one for page in client.redirects() for one in page.redirects]
+        replica = Replica(customers.values(), sequence, redirects)
         acknowledge(client, "late", sequence)
         work.some(10)
         end, customers = snapshot(client)
         replica.follow(client.feed(consumer="late"), end)
-        agree(replica, customers, set(work.deleted), replica.redirects)
+        agree(replica, customers, set(work.deleted), work.survivors)
         assert not consumers(client).consumers[0].lost
 
 
