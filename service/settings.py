@@ -188,6 +188,12 @@ class Settings(BaseSettings):
         le=10_000,
         description="Customers merged into one, or given back, at once: one commit, some 0.2 s",
     )
+    unmerge_distinct: int = Field(
+        100,
+        ge=1,
+        le=1_000,
+        description="Customers that an unmerge marks as distinct, two by two: some 5,000 pairs",
+    )
     merge_at_once: int = Field(
         20, ge=1, description="Members up to which a merge is done when it is answered"
     )

@@ -7,9 +7,10 @@ row is a named tuple: as immutable as a frozen dataclass, and three times as qui
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -324,13 +325,35 @@ class Codec(Protocol):
 
 
 class Step(NamedTuple):
-    """One merge: who was merged into a survivor, in order, and which fields were chosen.
+    """One merge: the survivor's card before it, and who was merged into it.
 
-    Members as (id, record or body), choices as (field, id of the customer whose value stands).
+    Cards are records or bodies; members are (id, card), in order. Choices are (field, id of the
+    customer whose value stands). Contacts are numbered within their customer, so `numbers` say
+    (member's id, number there) → number at the survivor.
     """
 
+    base: bytes
     members: tuple[tuple[str, bytes], ...]
     choices: tuple[tuple[str, str], ...] = ()
+    numbers: Mapping[tuple[str, str], str] = MappingProxyType({})
+
+
+class United(NamedTuple):
+    """What a merge makes of a survivor's card, and the `numbers` of its step."""
+
+    sealed: Sealed
+    numbers: Mapping[tuple[str, str], str]
+
+
+class Leaving(NamedTuple):
+    """A customer that is given back, with its card as far as it is known.
+
+    `numbers` say how its contacts are numbered: number at the survivor → number there.
+    """
+
+    id: str
+    card: bytes
+    numbers: Mapping[str, str]
 
 
 class Action(IntEnum):
@@ -356,45 +379,42 @@ class Clash(NamedTuple):
 class Parted(NamedTuple):
     """What an unmerge makes of a survivor's card.
 
-    `own` is the body that it would have without any member; `given` the cards of members that get
-    something with them.
+    `steps` are the merges that remain of it, in order; `given` the cards of leaving customers that
+    get something with them. All cards are bodies. `is_stored` tells that this one is as it was
+    stored before, byte by byte.
     """
 
-    own: bytes
-    sealed: Sealed
-    given: dict[str, Sealed]
+    steps: tuple[Step, ...]
+    body: bytes
+    is_stored: bool
+    given: dict[str, bytes]
     clashes: tuple[Clash, ...]
 
 
 class Survivorship(Protocol):
-    """What becomes of the cards of a merge; `server/survivorship.py` implements it.
+    """What becomes of the cards of a merge; `server/survivorship.py` implements it."""
 
-    A survivor's *own* card is the one that it has without its members. Cards are records or
-    bodies, and what is returned are bodies.
-    """
+    def unite(self, id: str, step: Step) -> United:
+        """Return the survivor's card: the base's values stand, blanks are filled in order.
 
-    def unite(self, id: str, own: bytes, steps: Sequence[Step]) -> Sealed:
-        """Return the survivor's card: the own one's values stand, blanks are filled in order.
-
-        Raises `InvalidArgument` where the result breaks a rule.
+        Raises `InvalidArgument` or `IdentityExclusive` where the result breaks a rule.
         """
-
-    def own_now(self, id: str, own: bytes, steps: Sequence[Step], current: bytes) -> bytes:
-        """Return the own card with what was edited since the merges, but of members' things."""
 
     def part(
         self,
         id: str,
-        own: bytes,
-        before: Sequence[Step],
-        after: Sequence[Step],
+        steps: Sequence[Step],
+        left: Sequence[Sequence[tuple[str, bytes]]],
         current: bytes,
-        changed: Mapping[str, bytes],
+        leaving: Callable[[], Sequence[Leaving]],
         actions: Mapping[str, Action],
     ) -> Parted:
-        """Return the cards of a survivor, as it is now, whose members become others.
+        """Return what a survivor's card, as it is now, is without some of its members.
 
-        `before` are the merges so far, `after` those that remain. `changed` are cards of members,
-        going or staying, that lost members of their own. `actions` say by element what happens to
-        an edit, "" for all others.
+        `left` are the members that remain of each step, with their cards, perhaps without members
+        of their own. `leaving` tells who goes, also out of members, the deepest first. `actions`
+        say by element what happens to an edit of what came from them, "" for all others.
         """
+
+    def seal(self, body: bytes) -> Sealed:
+        """Return a card that was worked out, as `unite` does."""

@@ -1,14 +1,13 @@
-"""What is kept of merges: the bond of a survivor with its members, and each merge for itself."""
+"""What is kept of merges: the bonds of a survivor with its members, and each merge for itself."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from struct import Struct, error
 from typing import NamedTuple
 
-from service.core.model import Step
 from service.errors import FormatMismatch, StorageFault
 from service.index import Reads
 
@@ -24,50 +23,22 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One merge into a survivor, as far as its members were not given back."""
+class Bond:
+    """One merge into a survivor, with what it takes to take it back: see `core.model.Step`.
 
+    `members` are those that were not given back.
+    """
+
+    base: bytes
     members: tuple[Member, ...]
     choices: tuple[tuple[str, str], ...] = ()
+    numbers: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, slots=True)
-class Bond:
-    """A survivor with members: the card that it would have without them, and the merges so far."""
-
-    own: bytes
-    stages: tuple[Stage, ...] = ()
-
-    @property
-    def members(self) -> list[Member]:
-        """All members, in order."""
-        return [member for stage in self.stages for member in stage.members]
-
-    def steps(self, reads: Reads, instead: Mapping[int, bytes] | None = None) -> list[Step]:
-        """Return the merges with the members' cards: as they are stored, or those of `instead`."""
-        given = instead or {}
-        return [
-            Step(
-                tuple((id, given.get(row) or record_of(reads, row)) for row, id in stage.members),
-                stage.choices,
-            )
-            for stage in self.stages
-        ]
-
-    def without(self, rows: Collection[int]) -> Bond:
-        """Return the bond without some members."""
-        stages = (
-            replace(stage, members=tuple(one for one in stage.members if one.row not in rows))
-            for stage in self.stages
-        )
-        return replace(self, stages=tuple(stage for stage in stages if stage.members))
-
-    def encoded(self) -> bytes | None:
-        """Return what is stored of it; None where there is no member left."""
-        if not self.stages:
-            return None
-        stages = json.dumps([[stage.members, stage.choices] for stage in self.stages]).encode()
-        return _HEAD.pack(_VERSION, len(stages)) + stages + self.own
+    def encoded(self) -> bytes:
+        """Return what is stored of it."""
+        numbers = [(*key, number) for key, number in self.numbers.items()]
+        head = json.dumps([self.members, self.choices, numbers]).encode()
+        return _HEAD.pack(_VERSION, len(head)) + head + self.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +80,31 @@ def record_of(reads: Reads, row: int) -> bytes:
     return record
 
 
-def bond_of(reads: Reads, row: int) -> Bond | None:
-    """Return a survivor's bond, None for a customer without members."""
-    stored = reads.bond(row)
+def bonds_of(reads: Reads, row: int) -> dict[int, Bond]:
+    """Return the merges into a survivor by their sequences, in order; those that have members."""
+    return {
+        sequence: _bond(reads.bond(row, sequence), set(rows))
+        for sequence, rows in reads.merges_into(row)
+    }
+
+
+def _bond(stored: bytes | None, rows: Collection[int]) -> Bond:
+    """Read a bond as far as it is of some rows."""
     if stored is None:
-        return None
+        raise StorageFault("A survivor has no bond with its members")
     _check_version(stored, "bonds")
     try:
         _, size = _HEAD.unpack_from(stored)
         end = _HEAD.size + size
-        stages = tuple(
-            Stage(
-                tuple(Member(*member) for member in members),
-                tuple((name, id) for name, id in choices),
-            )
-            for members, choices in json.loads(stored[_HEAD.size : end])
+        members, choices, numbers = json.loads(stored[_HEAD.size : end])
+        return Bond(
+            stored[end:],
+            tuple(Member(row, id) for row, id in members if row in rows),
+            tuple((name, id) for name, id in choices),
+            {(id, number): now for id, number, now in numbers},
         )
     except (ValueError, TypeError, error) as fault:
         raise StorageFault("A value of bonds is damaged") from fault
-    return Bond(stored[end:], stages)
 
 
 def merge_record(stored: bytes) -> MergeRecord:

@@ -10,21 +10,25 @@ one that loses members up to the live one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from itertools import combinations
+from typing import NamedTuple, TypeVar
 
 from service.core.model import (
     Action,
     Clash,
     Codec,
     Held,
+    Leaving,
     Outcome,
     Parted,
     Sealed,
     Step,
     Survivorship,
+    United,
 )
 from service.errors import (
     IdentityExclusive,
@@ -41,8 +45,7 @@ from service.identity.bonds import (
     Evidence,
     Member,
     MergeRecord,
-    Stage,
-    bond_of,
+    bonds_of,
     merge_record,
     record_of,
 )
@@ -52,6 +55,7 @@ from service.index import (
     ChangeKind,
     Decision,
     Index,
+    MergedRow,
     Mutation,
     PutBond,
     PutDistinct,
@@ -65,9 +69,13 @@ from service.index import (
 )
 from service.settings import Settings
 
+UNBOUNDED = 1 << 62  # nobody knows how many merges were before
 TRIES = 10  # of a merge that others change the customers of meanwhile
 NAMED = 5  # elements that a refusal names
 BY_PERSON = Evidence("", 0.0)
+
+
+T = TypeVar("T")
 
 
 class Asked(NamedTuple):
@@ -119,7 +127,6 @@ class Prepared:
     customers: tuple[Looked, ...]
     sealed: Sealed
     bond: Bond
-    seen: Mapping[int, bytes | None]  # row → its bond, as it was looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +150,12 @@ class Parting:
     """An unmerge worked out. Survivors with their cards as parted, from the deepest to the live."""
 
     survivor: Looked
+    sealed: Sealed  # the survivor's card
     released: Mapping[int, Looked]
     cards: Mapping[int, Sealed | None]  # of who is released: None: as it was
     parted: Mapping[int, Parted]
-    bonds: Mapping[int, Bond]
-    seen: Mapping[int, tuple[bytes, bytes | None]]  # row → its record and bond, as looked at
+    bonds: Sequence[PutBond]
+    seen: Mapping[int, bytes]  # row → its record, as it was looked at
 
     @property
     def clashes(self) -> list[Clash]:
@@ -174,21 +182,23 @@ class Merger:
 
     # Merging
 
-    def preview(self, plan: Plan) -> Preview:
+    async def preview(self, plan: Plan) -> Preview:
         """Say what a merge would come to, and all that stands in its way."""
         self.check(plan)
-        with self._index.snapshot() as snapshot:
-            customers, obstacles = self._look(plan, snapshot)
-            if len(customers) < len(plan.customers):
-                return Preview(customers, None, tuple(obstacles))
-            obstacles += _told_apart(customers, snapshot)
-            sealed: Sealed | None = None
-            try:
-                sealed = self._unite(customers, plan)
-            except MergeConflict:
-                obstacles += self._exclusive(customers)
-            except InvalidArgument as error:
-                obstacles.append(Obstacle(error, tuple(one.id for one in customers)))
+        return await self._worked_out(partial(self._preview, plan), len(plan.customers))
+
+    def _preview(self, plan: Plan, reads: Reads) -> Preview:
+        customers, obstacles = self._look(plan, reads)
+        if len(customers) < len(plan.customers):
+            return Preview(customers, None, tuple(obstacles))
+        obstacles += _told_apart(customers, reads)
+        sealed: Sealed | None = None
+        try:
+            sealed = self._unite(customers, plan).sealed
+        except MergeConflict:
+            obstacles += self._exclusive(customers)
+        except InvalidArgument as error:
+            obstacles.append(Obstacle(error, tuple(one.id for one in customers)))
         return Preview(customers, sealed, tuple(obstacles))
 
     async def merge(self, plan: Plan, why: Why) -> Done:
@@ -202,7 +212,8 @@ class Merger:
             past = snapshot.request(why.request_id)
         if past is not None:
             return Done(past.row, past.sequence)
-        return await self._try(partial(self._prepare, plan), partial(self._decide, why))
+        prepare, decide = partial(self._prepare, plan), partial(self._decide, why)
+        return await self._try(prepare, decide, len(plan.customers))
 
     def check(self, plan: Plan) -> None:
         """Raise InvalidArgument where a plan makes no sense, whoever its customers are."""
@@ -261,11 +272,11 @@ class Merger:
                     ids,
                 )
 
-    def _unite(self, customers: Sequence[Looked], plan: Plan) -> Sealed:
+    def _unite(self, customers: Sequence[Looked], plan: Plan) -> United:
         survivor, *members = customers
-        step = Step(tuple((one.id, one.record) for one in members), plan.choices)
+        cards = tuple((one.id, one.record) for one in members)
         try:
-            return self._rules.unite(survivor.id, survivor.record, [step])
+            return self._rules.unite(survivor.id, Step(survivor.record, cards, plan.choices))
         except IdentityExclusive as error:
             obstacle = next(self._exclusive(customers))
             raise obstacle.error from error
@@ -275,15 +286,10 @@ class Merger:
         for obstacle in obstacles or _told_apart(customers, reads):
             raise obstacle.error
         survivor, *members = customers
-        before = bond_of(reads, survivor.row)
-        own, stages = survivor.record, tuple[Stage, ...]()
-        if before is not None:
-            stages = before.stages
-            own = self._rules.own_now(survivor.id, before.own, before.steps(reads), survivor.record)
-        stage = Stage(tuple(Member(one.row, one.id) for one in members), plan.choices)
-        bond = Bond(own, (*stages, stage))
-        seen = {one.row: reads.bond(one.row) for one in customers}
-        return Prepared(customers, self._unite(customers, plan), bond, seen)
+        sealed, numbers = self._unite(customers, plan)
+        named = tuple(Member(one.row, one.id) for one in members)
+        bond = Bond(survivor.record, named, plan.choices, numbers)
+        return Prepared(customers, sealed, bond)
 
     def _decide(self, why: Why, merge: Prepared, view: View) -> Decision[Done | None]:
         """Merge, unless somebody changed something since: then None."""
@@ -291,7 +297,7 @@ class Merger:
         if past is not None:
             return Decision(Done(past.row, past.sequence))
         for one in merge.customers:
-            if view.record(one.row) != one.record or view.bond(one.row) != merge.seen[one.row]:
+            if view.record(one.row) != one.record:
                 return Decision(None)
         for obstacle in _told_apart(merge.customers, view):
             raise obstacle.error
@@ -310,7 +316,7 @@ class Merger:
             for place, one in enumerate(members)
         )  # fmt: skip
         done = Done(survivor.row, sequence)
-        bond = PutBond(survivor.row, merge.bond.encoded())
+        bond = PutBond(survivor.row, sequence, merge.bond.encoded())
         noted = PutMerge(sequence, record.encoded())
         return Decision(done, (put, *absorbed, bond, noted, *_remember(why, done)))
 
@@ -331,11 +337,10 @@ class Merger:
 
     # Unmerging
 
-    def preview_unmerge(self, ids: Sequence[str], actions: Mapping[str, Action]) -> Parting:
+    async def preview_unmerge(self, ids: Sequence[str], actions: Mapping[str, Action]) -> Parting:
         """Say what an unmerge would come to; what nobody chose is among its clashes."""
         self._check_ids(ids)
-        with self._index.snapshot() as snapshot:
-            return self._part(ids, actions, snapshot)
+        return await self._worked_out(partial(self._part, ids, actions), UNBOUNDED)
 
     async def unmerge(
         self,
@@ -366,7 +371,11 @@ class Merger:
                 )
             return parting
 
-        return await self._try(prepare, partial(self._decide_unmerge, why, mark_distinct))
+        if mark_distinct and len(ids) > (limit := self._settings.unmerge_distinct):
+            raise InvalidArgument(f"at most {limit} ids are marked", field="mark_distinct")
+        return await self._try(
+            prepare, partial(self._decide_unmerge, why, mark_distinct), UNBOUNDED
+        )
 
     def _check_ids(self, ids: Sequence[str]) -> None:
         limit = self._settings.merge_members
@@ -387,11 +396,26 @@ class Merger:
         record = record_of(reads, row)
         held = self._codec.held(record)
         walk = _Walk(reads, self._rules, self._codec, released, actions)
-        walk.part(row)
-        cards = {row: walk.given.get(row) or walk.sealed(row) for row in released}
+        walk.part()
         return Parting(
-            Looked(row, held.id, record, held), released, cards, walk.parted, walk.bonds, walk.seen
+            Looked(row, held.id, record, held),
+            self._sealed(walk.parted[row]),
+            released,
+            {row: self._given_back(walk, one) for row, one in released.items()},
+            walk.parted,
+            walk.bonds,
+            walk.seen,
         )
+
+    def _sealed(self, parted: Parted) -> Sealed:
+        """Seal a card; one that is as it was stored keeps no rules of today."""
+        return (self._codec.as_it_was if parted.is_stored else self._rules.seal)(parted.body)
+
+    def _given_back(self, walk: _Walk, one: Looked) -> Sealed | None:
+        if one.id in walk.given:
+            return self._rules.seal(walk.given[one.id])
+        parted = walk.parted.get(one.row)
+        return None if parted is None else self._sealed(parted)
 
     def _merged(self, reads: Reads, id: str, field: str) -> Looked:
         row = reads.row_of(id)
@@ -411,23 +435,20 @@ class Merger:
             return Decision(None)
         survivor, sequence = parting.survivor, view.next_sequence
         ids = [one.id for one in parting.released.values()]
-        sealed = parting.parted[survivor.row].sealed
-        put = self._rewritten(survivor, sealed, ChangeKind.UNMERGED, ids, why, view)
-        mutations: list[Mutation] = [put]
+        put = self._rewritten(survivor, parting.sealed, ChangeKind.UNMERGED, ids, why, view)
+        mutations: list[Mutation] = [put, *parting.bonds]
         for row, parted in parting.parted.items():
-            mutations.append(PutBond(row, replace(parting.bonds[row], own=parted.own).encoded()))
             if row != survivor.row and row not in parting.released:
                 old = record_of(view, row)
-                stamped = self._stamped(old, parted.sealed, sequence, view)
-                diff = self._codec.note_members(self._codec.diff(old, parted.sealed.body), ids)
+                stamped = self._stamped(old, parted.body, sequence, view)
+                diff = self._codec.note_members(self._codec.diff(old, parted.body), ids)
                 mutations.append(
                     PutMergedRecord(row, stamped, sequence, diff, why.actor, why.reason)
                 )
         for number, (row, one) in enumerate(parting.released.items(), sequence + 1):
             mutations.append(self._release(one, parting.cards[row], number, why, view))
-            if mark_distinct and not view.is_distinct(survivor.row, row):
-                reason = why.reason or "unmerged"
-                mutations.append(PutDistinct(survivor.row, row, why.actor, reason))
+        if mark_distinct:
+            mutations += _told_apart_now(parting, why, view)
         mutations += self._undone(parting, view)
         return Decision(Done(survivor.row, sequence), mutations)
 
@@ -438,14 +459,14 @@ class Merger:
         features = sealed.features
         assert features is not None, "cards are sealed with their features"
         return Release(
-            one.row, one.id, self._stamped(one.record, sealed, sequence, view),
+            one.row, one.id, self._stamped(one.record, sealed.body, sequence, view),
             self._index.entries_of(sealed.held), features,
             self._codec.diff(one.record, sealed.body), why.actor, why.reason,
         )  # fmt: skip
 
-    def _stamped(self, old: bytes, sealed: Sealed, sequence: int, view: View) -> bytes:
+    def _stamped(self, old: bytes, body: bytes, sequence: int, view: View) -> bytes:
         return self._codec.stamp(
-            sealed.body,
+            body,
             id=self._codec.held(old).id,
             etag=etag_of(sequence),
             created_us=self._codec.created_us(old),
@@ -470,17 +491,27 @@ class Merger:
         self,
         prepare: Callable[[Reads], Prepared] | Callable[[Reads], Parting],
         decide: Callable[..., Decision[Done | None]],
+        customers: int,
     ) -> Done:
         """Work out and decide, anew as long as others change the customers in between."""
         for _ in range(TRIES):
-            with self._index.snapshot() as snapshot:
-                prepared = prepare(snapshot)
+            prepared = await self._worked_out(prepare, customers)
             (done,) = await self._index.submit([partial(decide, prepared)])
             if isinstance(done, Exception):
                 raise done
             if done is not None:
                 return done
         raise StaleEtag("the customers are being changed: try again")
+
+    async def _worked_out(self, work: Callable[[Reads], T], customers: int) -> T:
+        """Work something out on a snapshot: of many customers, beside the event loop."""
+
+        def out() -> T:
+            with self._index.snapshot() as snapshot:
+                return work(snapshot)
+
+        is_much = customers > self._settings.merge_at_once
+        return await asyncio.to_thread(out) if is_much else out()
 
 
 class _Walk:
@@ -499,59 +530,110 @@ class _Walk:
         self._codec = codec
         self._released = released
         self._actions = actions
-        self._concerned = self._up_from(released)
+        self._known: dict[int, MergedRow | None] = {}
+        self._read: dict[int, dict[int, Bond]] = {}
+        self._paths = {row: self._path(row) for row in released}
         self.parted: dict[int, Parted] = {}
-        self.bonds: dict[int, Bond] = {}
-        self.given: dict[int, Sealed] = {}
-        self.seen: dict[int, tuple[bytes, bytes | None]] = {
-            row: _seen(reads, row) for row in released
+        self.bonds: list[PutBond] = []
+        self.given: dict[str, bytes] = {}
+        self.seen = {row: _seen(reads, row) for row in released}
+
+    def _path(self, row: int) -> list[MergedRow]:
+        """Return how a customer was merged, and its survivor, and so on."""
+        path = []
+        while (merged := self._merged(row)) is not None:
+            path.append(merged)
+            row = merged.survivor
+        return path
+
+    def _merged(self, row: int) -> MergedRow | None:
+        if row not in self._known:
+            self._known[row] = self._reads.merged(row)
+        return self._known[row]
+
+    def _bonds(self, row: int) -> dict[int, Bond]:
+        if row not in self._read:
+            self._read[row] = bonds_of(self._reads, row)
+        return self._read[row]
+
+    def part(self) -> None:
+        """Work out the survivors' cards, each after those of its members."""
+        heights = {
+            merged.survivor: len(path) - place
+            for path in self._paths.values()
+            for place, merged in enumerate(path)
         }
+        for row in sorted(heights, key=heights.__getitem__, reverse=True):
+            self._part(row)
 
-    def _up_from(self, rows: Mapping[int, Looked]) -> set[int]:
-        """Return the survivors of some rows, and theirs, up to the live one."""
-        concerned = set()
-        for row in rows:
-            while (merged := self._reads.merged(row)) is not None:
-                row = merged.survivor
-                concerned.add(row)
-        return concerned
-
-    def part(self, row: int) -> None:
-        """Work out a survivor's card, those of its members that lose members first."""
-        bond, record = bond_of(self._reads, row), record_of(self._reads, row)
-        assert bond is not None, "a survivor has a bond"
+    def _part(self, row: int) -> None:
+        bonds, record = self._bonds(row), record_of(self._reads, row)
         self.seen[row] = _seen(self._reads, row)
-        for member in bond.members:
-            if member.row in self._concerned:
-                self.part(member.row)
-        changed = {
-            member: self.parted[member.row].sealed.body
-            for member in bond.members
-            if member.row in self.parted
-        }
-        left = bond.without(self._released)
-        held = self._codec.held(record)
-        instead = {member.row: body for member, body in changed.items()}
-        parted = self._rules.part(
-            held.id, bond.own, bond.steps(self._reads), left.steps(self._reads, instead), record,
-            {member.id: body for member, body in changed.items()}, self._actions,
-        )  # fmt: skip
-        self.parted[row], self.bonds[row] = parted, left
-        rows = {member.id: member.row for member in bond.members}
-        self.given |= {rows[id]: sealed for id, sealed in parted.given.items()}
+        steps, left = [], []
+        for bond in bonds.values():
+            cards = tuple((one.id, record_of(self._reads, one.row)) for one in bond.members)
+            steps.append(Step(bond.base, cards, bond.choices, bond.numbers))
+            stay = [one for one in bond.members if one.row not in self._released]
+            left.append([(one.id, self._card(one)) for one in stay])
+        id = self._codec.held(record).id
+        leaving = partial(self._leaving, row)
+        parted = self._rules.part(id, steps, left, record, leaving, self._actions)
+        self.parted[row] = parted
+        self.given |= parted.given
+        remain = iter(parted.steps)
+        for (sequence, bond), members in zip(bonds.items(), left, strict=True):
+            new: bytes | None = None
+            if members:
+                step, ids = next(remain), {id for id, _ in members}
+                who = tuple(one for one in bond.members if one.id in ids)
+                new = Bond(step.base, who, step.choices, step.numbers).encoded()
+            if new != self._reads.bond(row, sequence):
+                self.bonds.append(PutBond(row, sequence, new))
 
-    def sealed(self, row: int) -> Sealed | None:
-        """Return the card of who lost members; None of anybody else."""
-        parted = self.parted.get(row)
-        return None if parted is None else parted.sealed
+    def _card(self, member: Member | Looked) -> bytes:
+        parted = self.parted.get(member.row)
+        return record_of(self._reads, member.row) if parted is None else parted.body
+
+    def _leaving(self, row: int) -> list[Leaving]:
+        """Return who leaves a survivor, or members of it: the deepest first."""
+        found = []
+        for one, path in self._paths.items():
+            survivors = [merged.survivor for merged in path]
+            if row in survivors:
+                place = survivors.index(row)
+                order = -place, path[place].sequence, path[place].place
+                found.append((order, one, path[: place + 1]))
+        found.sort(key=lambda one: one[0])
+        return [
+            Leaving(
+                self._released[one].id,
+                self.given.get(self._released[one].id) or self._card(self._released[one]),
+                self._numbers(one, path),
+            )
+            for _, one, path in found
+        ]
+
+    def _numbers(self, row: int, path: Sequence[MergedRow]) -> dict[str, str]:
+        """Return the numbers of a customer's contacts, by those that a survivor gave them."""
+        numbers: dict[str, str] | None = None
+        for merged in path:
+            bond = self._bonds(merged.survivor)[merged.sequence]
+            id = next(one.id for one in bond.members if one.row == row)
+            here = {number: now for (who, number), now in bond.numbers.items() if who == id}
+            if numbers is None:
+                numbers = here
+            else:
+                numbers = {number: here[n] for number, n in numbers.items() if n in here}
+            row = merged.survivor
+        return {now: number for number, now in (numbers or {}).items()}
 
 
-def _seen(reads: Reads, row: int) -> tuple[bytes, bytes | None]:
+def _seen(reads: Reads, row: int) -> bytes:
     """Return what an unmerge is worked out from; a row that became something else differs."""
     record, merged = reads.record(row), reads.merged(row)
     if record is not None:
-        return b"live" + record, reads.bond(row)
-    return b"" if merged is None else repr(merged).encode(), reads.bond(row)
+        return b"live" + record
+    return b"" if merged is None else repr(merged).encode()
 
 
 def _told_apart(customers: Sequence[Looked], reads: Reads) -> Iterator[Obstacle]:
@@ -569,6 +651,21 @@ def _told_apart(customers: Sequence[Looked], reads: Reads) -> Iterator[Obstacle]
                     ),
                     (one.id, other.id),
                 )
+
+
+def _told_apart_now(parting: Parting, why: Why, view: View) -> Iterator[PutDistinct]:
+    """Mark those who are given back, two by two, and each with whom it was merged into."""
+    released, pairs = parting.released, set(combinations(sorted(parting.released), 2))
+    for row in released:
+        merged = view.merged(row)
+        while merged is not None and merged.survivor in released:
+            merged = view.merged(merged.survivor)
+        assert merged is not None, "seen as it was looked at"
+        pairs.add((row, merged.survivor))
+    marked = {row: {mark.other for mark in view.marks(row)} for row in released}
+    for row, other in sorted(pairs):
+        if other not in marked[row]:
+            yield PutDistinct(row, other, why.actor, why.reason or "unmerged")
 
 
 def _remember(why: Why, done: Done) -> tuple[Mutation, ...]:

@@ -256,6 +256,7 @@ pack_u64 = _U64.pack
 pack_history_key = _U64_PAIR.pack  # (row, sequence)
 pack_row_pair = _U64_PAIR.pack
 pack_group_key = _GROUP_KEY.pack  # (scan, rank)
+pack_bond_key = _U64_PAIR.pack  # (survivor's row, sequence of the merge)
 pack_member_key = _MEMBER_KEY.pack  # (survivor's row, sequence of the merge, place)
 pack_run_key = _RUN_KEY.pack  # (kind, run, chunk), or (kind | RUN_FILTER, run, group)
 pack_retired = _RETIRED_KEY.pack  # (kind, first, tail): an entry of a run that counts no more
@@ -284,6 +285,18 @@ def unpack_retired(key: bytes) -> tuple[int, int, int]:
     """Return (kind, first, tail)."""
     kind, first, tail = _RETIRED_KEY.unpack(key)
     return kind, first, tail
+
+
+def unpack_bond_key(key: bytes) -> tuple[int, int]:
+    """Return (survivor's row, sequence of the merge)."""
+    row, sequence = _U64_PAIR.unpack(key)
+    return row, sequence
+
+
+def unpack_member_key(key: bytes) -> tuple[int, int, int]:
+    """Return (survivor's row, sequence of the merge, place)."""
+    row, sequence, place = _MEMBER_KEY.unpack(key)
+    return row, sequence, place
 
 
 def unpack_history_key(key: bytes) -> tuple[int, int]:

@@ -169,9 +169,10 @@ class PutMergedRecord:
 
 @dataclass(frozen=True, slots=True)
 class PutBond:
-    """Keep what it takes to give a survivor's members back; None where it has none any more."""
+    """Keep what it takes to take a merge back; None where it has no members any more."""
 
-    row: int
+    row: int  # the survivor's
+    sequence: int  # of the merge
     state: bytes | None
 
 

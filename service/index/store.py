@@ -257,12 +257,22 @@ class Reads(FeedReads):
 
     def members(self, row: int) -> list[int]:
         """Return the rows that were merged into a row, in order; without theirs."""
+        return [layout.unpack_u64(stored) for _, stored in self._of(self._tables.members, row)]
+
+    def merges_into(self, row: int) -> list[tuple[int, list[int]]]:
+        """Return (sequence, rows) of the merges into a row that have members, in order."""
+        into: dict[int, list[int]] = {}
+        for key, stored in self._of(self._tables.members, row):
+            _, sequence, _ = layout.unpack_member_key(key)
+            into.setdefault(sequence, []).append(layout.unpack_u64(stored))
+        return list(into.items())
+
+    def _of(self, table: lmdb._Database, row: int) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate the entries whose keys begin with a row."""
         prefix = layout.pack_u64(row)
-        with self._txn.cursor(self._tables.members) as cursor:
-            if not cursor.set_range(prefix):
-                return []
-            found = takewhile(lambda item: item[0].startswith(prefix), cursor.iternext())
-            return [layout.unpack_u64(stored) for _, stored in found]
+        with self._txn.cursor(table) as cursor:
+            if cursor.set_range(prefix):
+                yield from takewhile(lambda item: item[0].startswith(prefix), cursor.iternext())
 
     def tree(self, row: int) -> list[int]:
         """Return a row, those that were merged into it, each followed by its own members."""
@@ -286,9 +296,9 @@ class Reads(FeedReads):
                 raise StorageFault("Merged customers lead in a circle")
         return row
 
-    def bond(self, row: int) -> bytes | None:
-        """Return what is kept of a survivor to give its members back; opaque."""
-        return self._calls.get(self._tables.bonds, layout.pack_u64(row))
+    def bond(self, row: int, sequence: int) -> bytes | None:
+        """Return what is kept of a survivor to take one merge into it back; opaque."""
+        return self._calls.get(self._tables.bonds, layout.pack_bond_key(row, sequence))
 
     def merge(self, sequence: int) -> bytes | None:
         """Return what is kept of a merge; opaque."""

@@ -357,9 +357,8 @@ class GroupTransaction:
         for mark in self._view.marks(row):
             self._distinct(DropDistinct(mark.row, mark.other))
         self._timeline.drop_row(row)
-        for table in (self._tables.merged, self._tables.bonds):
-            self._calls.delete(table, stored_row)
-        for table in (self._tables.history, self._tables.members):
+        self._calls.delete(self._tables.merged, stored_row)
+        for table in (self._tables.history, self._tables.members, self._tables.bonds):
             with self._txn.cursor(table) as cursor:
                 cursor.set_range(stored_row)
                 while cursor.key().startswith(stored_row):
@@ -410,10 +409,11 @@ class GroupTransaction:
         self._calls.put(self._tables.merged, layout.pack_u64(row), stored)
 
     def _bond(self, put: PutBond) -> None:
+        key = layout.pack_bond_key(put.row, put.sequence)
         if put.state is None:
-            self._calls.delete(self._tables.bonds, layout.pack_u64(put.row))
+            self._calls.delete(self._tables.bonds, key)
         else:
-            self._calls.put(self._tables.bonds, layout.pack_u64(put.row), put.state)
+            self._calls.put(self._tables.bonds, key, put.state)
 
     def _distinct(self, change: PutDistinct | DropDistinct) -> None:
         for one, other in ((change.row, change.other), (change.other, change.row)):

@@ -455,18 +455,19 @@ class _Walks:
             return False
 
     def member(self, key: bytes, stored: bytes) -> Iterator[Fault]:
-        """A place is of a merged customer, and its survivor has a bond."""
-        row, survivor = layout.unpack_u64(stored), layout.unpack_u64(key[:8])
-        if not self._merged.set_key(stored):
+        """A place is that of a merged customer, and its survivor has a bond of this merge."""
+        row, (survivor, sequence, number) = layout.unpack_u64(stored), layout.unpack_member_key(key)
+        merged = _readable(lambda _, s: layout.decode_merged(s), row, self._merged.get(stored, b""))
+        if merged is None or _place(merged) != (survivor, sequence, number):
             yield Fault("members", "a member is not merged", row)
-        if self._snapshot.bond(survivor) is None:
-            yield Fault("bonds", "a survivor cannot give its members back", survivor)
+        if self._snapshot.bond(survivor, sequence) is None:
+            yield Fault("bonds", "a survivor cannot give its members back", survivor, sequence)
 
     def bond(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
-        """A bond is of a survivor."""
-        row = layout.unpack_u64(key)
-        if not self._snapshot.members(row):
-            yield Fault("bonds", "a bond is of a customer without members", row)
+        """A bond is of a merge that has members."""
+        row, sequence = layout.unpack_bond_key(key)
+        if not self._members.set_range(key) or not self._members.key().startswith(key):
+            yield Fault("bonds", "a bond is of a merge without members", row, sequence)
 
     def merge(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
         """A merge is one of the feed's changes."""
@@ -566,6 +567,10 @@ def _waiting_of(stored: bytes) -> list[tuple[bytes, bytes]]:
         return layout.decode_waiting(stored)
     except (FormatMismatch, StorageFault):
         return []
+
+
+def _place(merged: layout.MergedRow) -> tuple[int, int, int]:
+    return merged.survivor, merged.sequence, merged.place
 
 
 def _readable(decode: Callable[[int, bytes], T], sequence: int, stored: bytes) -> T | None:

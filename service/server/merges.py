@@ -44,7 +44,7 @@ class MergeService(v1.MergeServiceServicer):
     ) -> v1.PreviewMergeResponse:
         """Say what a merge would come to."""
         plan = _plan(request.plan)
-        return preview_response(plan, caller().account.merger.preview(plan))
+        return preview_response(plan, await caller().account.merger.preview(plan))
 
     async def MergeCustomers(  # noqa: N802
         self, request: v1.MergeCustomersRequest, context: Context
@@ -71,7 +71,8 @@ class MergeService(v1.MergeServiceServicer):
         self, request: v1.PreviewUnmergeRequest, context: Context
     ) -> v1.PreviewUnmergeResponse:
         """Say what an unmerge would come to."""
-        parting = caller().account.merger.preview_unmerge(request.ids, _actions(request.choices))
+        merger, actions = caller().account.merger, _actions(request.choices)
+        parting = await merger.preview_unmerge(request.ids, actions)
         return _unmerged(parting)
 
     async def UnmergeCustomers(  # noqa: N802
@@ -208,7 +209,7 @@ def _unmerged(parting: Parting) -> v1.PreviewUnmergeResponse:
     answer = v1.PreviewUnmergeResponse(
         conflicts=(clash_message(clash) for clash in parting.clashes)
     )
-    survivor = v1.Customer.FromString(parting.parted[parting.survivor.row].sealed.body)
+    survivor = v1.Customer.FromString(parting.sealed.body)
     survivor.id = parting.survivor.id
     answer.survivor.CopyFrom(wire.dress(survivor))
     for row, one in parting.released.items():

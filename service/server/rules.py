@@ -129,12 +129,13 @@ def check_whole(customer: v1.Customer, settings: Settings, at: str = "customer")
         _whole_contacts(customer, at)
     # An entry takes two bytes at least, so that a small card cannot have too many of anything.
     if customer.ByteSize() > 2 * min(settings.points_limit, settings.list_limit):
-        _counts(customer, settings, at)
+        check_counts(customer, settings, at)
     if settings.exclusive_identity_types:
         _exclusive(customer, settings.exclusive_identity_types, at)
 
 
-def _counts(customer: v1.Customer, settings: Settings, at: str) -> None:
+def check_counts(customer: v1.Customer, settings: Settings, at: str = "customer") -> None:
+    """Refuse a card with more entries than one may have."""
     points = len(customer.emails) + len(customer.phones)
     points += sum(len(c.emails) + len(c.phones) for c in customer.contacts)
     _bound(points, settings.points_limit, "contact points", at)

@@ -1,51 +1,37 @@
 """What becomes of the cards of a merge, and of its unmerge: `core.model.Survivorship`.
 
-A survivor's card is a function of its own card and its members' (`_Cards.united`), and of what was
-edited since. An edit is a difference of one *element* between what that function gives and the card
-as it is: a field, or an entry of a list by its key (the normal form of an e-mail, the name of a
-custom field). What is edited has an origin: the survivor's own card, or the first member that has
-it. So an unmerge computes the function anew, of the members that remain, and puts the edits back.
+A merge fills the survivor's card from its members, and what somebody chose stands. So a card has a
+history: a base, a merge, edits, which make the base of the next merge, and so on to the card as it
+is. An unmerge tells that history anew without those who leave: each merge of its members that
+remain, and then the edits. These come as a three-way merge (`_Edits`), of what the merge had made
+of the card, of what it had become before the next one, and of what the merge makes of it now. What
+was edited, and is other than it was without those who leave, came from them: somebody has to say
+whose it is. Everything else has one answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, cast
+
+from google.protobuf.message import Message
 
 from namesake import v1
-from service.core.model import Action, Clash, Parted, Sealed, Step
+from service.core.model import Action, Clash, Leaving, Parted, Sealed, Step, United
 from service.server import wire
+from service.server.rules import check_counts
 from service.settings import Settings
 
-Choices = tuple[tuple[str, str], ...]
+Numbers = Mapping[tuple[str, str], str]
 
 
 def is_archived(record: bytes) -> bool:
     """Tell whether a customer is archived."""
     return v1.Customer.FromString(record).state == v1.CUSTOMER_STATE_ARCHIVED
-
-
-class Element(NamedTuple):
-    """A field of a card, or an entry of a list: the smallest thing that is edited."""
-
-    field: str
-    key: Any = None
-
-    @property
-    def name(self) -> str:
-        """Its name for people: `last_name`, `emails[ada@example.com]`."""
-        match self.key:
-            case None:
-                return self.field
-            case bytes():  # an address
-                key = blake2b(self.key, digest_size=6).hexdigest()
-            case (one, other):
-                key = f"{one}:{other}" if other else str(one)
-            case _:
-                key = str(self.key)
-        return f"{self.field}[{key}]"
 
 
 class Survivorship:
@@ -54,161 +40,83 @@ class Survivorship:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def unite(self, id: str, own: bytes, steps: Sequence[Step]) -> Sealed:
+    def unite(self, id: str, step: Step) -> United:
         """Return the survivor's card; see `core.model.Survivorship`."""
-        return wire.resealed(_Cards.of(id, own, steps).united(), self._settings)
-
-    def own_now(self, id: str, own: bytes, steps: Sequence[Step], current: bytes) -> bytes:
-        """Return the own card with what was edited since; see `core.model.Survivorship`."""
-        parting = _Parting(_Cards.of(id, own, steps), steps)
-        parting.look(wire.body_of(current), {})
-        return parting.own(own)
+        card, numbers = self._united(id, step, check=True)
+        return United(wire.resealed(card, self._settings), numbers)
 
     def part(
         self,
         id: str,
-        own: bytes,
-        before: Sequence[Step],
-        after: Sequence[Step],
+        steps: Sequence[Step],
+        left: Sequence[Sequence[tuple[str, bytes]]],
         current: bytes,
-        changed: Mapping[str, bytes],
+        leaving: Callable[[], Sequence[Leaving]],
         actions: Mapping[str, Action],
     ) -> Parted:
-        """Return the cards after an unmerge; see `core.model.Survivorship`."""
-        parting = _Parting(_Cards.of(id, own, before), after, changed)
-        parting.look(wire.body_of(current), actions)
-        sealed = wire.resealed(parting.survivor(), self._settings)
-        if parting.is_as_it_was:
-            sealed = sealed._replace(body=wire.body_bytes(own))
-        given = {who: wire.resealed(card, self._settings) for who, card in parting.given.items()}
-        return Parted(parting.own(own), sealed, given, tuple(parting.clashes))
-
-
-@dataclass(slots=True)
-class _Cards:
-    """The cards of a survivor: its own, and its members' merge by merge."""
-
-    id: str
-    own: v1.Customer
-    steps: list[tuple[dict[str, v1.Customer], Choices]]
-
-    @classmethod
-    def of(cls, id: str, own: bytes, steps: Sequence[Step]) -> _Cards:
-        """Read them."""
-        return cls(id, wire.body_of(own), _read(steps))
-
-    def united(self) -> v1.Customer:
-        """Return the survivor's card as the merges made it."""
-        card = _copy(self.own)
-        for members, choices in self.steps:
-            sources = {self.id: _copy(card), **members}
-            for member in members.values():
-                wire.fill(card, _with_free_ids(member, card))
-            for name, id in choices:
-                if id in sources:  # else that member was given back
-                    wire.copy_field(sources[id], card, name)
-        return card
-
-    def origin(self, element: Element) -> str:
-        """Return from whom the survivor has something: its own id, or the member's."""
-        for members, choices in reversed(self.steps):
-            chosen = dict(choices).get(element.field, "")
-            if chosen in members:
-                return chosen
-        if _value(self.own, element):
-            return self.id
-        return next((id for id, card in self.members() if _value(card, element)), "")
-
-    def members(self) -> Iterator[tuple[str, v1.Customer]]:
-        """Iterate the members in order."""
-        for members, _ in self.steps:
-            yield from members.items()
-
-
-@dataclass(slots=True)
-class _Parting:
-    """A survivor whose members become others, and the edits that this has to respect."""
-
-    cards: _Cards
-    after: Sequence[Step]
-    changed: Mapping[str, bytes] = field(default_factory=dict)
-    clashes: list[Clash] = field(default_factory=list)
-    given: dict[str, v1.Customer] = field(default_factory=dict)
-    _edits: list[tuple[Element, bytes]] = field(default_factory=list)  # of what members still have
-    _fresh: list[tuple[Element, bytes]] = field(default_factory=list)  # verdicts that came
-    _own: v1.Customer = field(default_factory=v1.Customer)
-    _is_own_edited: bool = False
-    _remaining: dict[str, v1.Customer] = field(default_factory=dict)
-
-    def look(self, current: v1.Customer, actions: Mapping[str, Action]) -> None:
-        """Compare the card with what the merges made, and take each edit to where it belongs."""
-        made = self.cards.united()
-        self._own = _copy(self.cards.own)
-        self._remaining = dict(_Cards("", self._own, _read(self.after)).members())
-        for element in dict.fromkeys((*_elements(made), *_elements(current))):
-            was, now = _value(made, element), _value(current, element)
-            if was == now:
-                continue
-            if was and now and _plain(was) == _plain(now):
-                self._refresh(element, now)
-            elif not was or (origin := self.cards.origin(element)) == self.cards.id:
-                self._edit_own(element, now)
+        """Return the card without some members; see `core.model.Survivorship`."""
+        edits = _Edits(leaving, actions)
+        cards = [*(wire.body_bytes(step.base) for step in steps), wire.body_bytes(current)]
+        card, remain = cards[0], []
+        for step, members, (before, after) in zip(steps, left, pairwise(cards), strict=True):
+            new = step._replace(base=card, members=tuple(members))
+            if card == before and new.members == step.members:
+                card = after
             else:
-                self._edit_of(origin, element, was, now, actions)
+                made, _ = self._made(id, step)
+                now, numbers = self._made(id, new)
+                new = new._replace(numbers=numbers)
+                card = now if made == after else edits.put_on(now, made, after)
+            if members:
+                remain.append(new)
+        given = {who: _encoded(card) for who, card in edits.given.items()}
+        return Parted(tuple(remain), card, card in cards, given, tuple(edits.clashes))
 
-    def _refresh(self, element: Element, now: bytes) -> None:
-        self._fresh.append((element, now))
-        if _plain(_value(self._own, element)) == _plain(now):
-            self._edit_own(element, now)
+    def seal(self, body: bytes) -> Sealed:
+        """Return a card that was worked out; see `core.model.Survivorship`."""
+        return wire.resealed(wire.body_of(body), self._settings)
 
-    def _edit_own(self, element: Element, now: bytes) -> None:
-        _put(self._own, element, now)
-        self._is_own_edited = True
+    def _made(self, id: str, step: Step) -> tuple[bytes, Numbers]:
+        """Return what a merge makes of a card, which needs no rule: it was there, or was not."""
+        if not step.members:
+            return wire.body_bytes(step.base), {}
+        card, numbers = self._united(id, step, check=False)
+        return _encoded(card), numbers
 
-    def _edit_of(
-        self, origin: str, element: Element, was: bytes, now: bytes, actions: Mapping[str, Action]
-    ) -> None:
-        """Take an edit of what came from a member to where it belongs."""
-        member = dict(self.cards.members())[origin]
-        remaining = self._remaining.get(origin)
-        if remaining is not None and _value(remaining, element) == _value(member, element):
-            self._edits.append((element, now))
-            return
-        match actions.get(element.name, actions.get("")):
-            case Action.KEEP:
-                self._edit_own(element, now)
-            case Action.GIVE if remaining is not None:  # it was of a member of that member
-                self._edit_own(element, now)
-            case Action.GIVE:
-                card = wire.body_of(self.changed[origin]) if origin in self.changed else member
-                _put(self.given.setdefault(origin, _copy(card)), element, now)
-            case Action.RESTORE:
-                pass
-            case None:
-                self.clashes.append(Clash(element.name, origin, was, now))
-
-    @property
-    def is_as_it_was(self) -> bool:
-        """Whether the survivor has its own card again, and nothing was edited."""
-        return not self._remaining and not self._is_own_edited
-
-    def own(self, before: bytes) -> bytes:
-        """Return the own card with what was edited of it."""
-        return _encoded(self._own) if self._is_own_edited else before
-
-    def survivor(self) -> v1.Customer:
-        """Return the survivor's card."""
-        card = _Cards(self.cards.id, self._own, _read(self.after)).united()
-        for element, now in self._edits:
-            _put(card, element, now)
-        for element, now in self._fresh:
-            if _plain(_value(card, element)) == _plain(now):
-                _put(card, element, now)
-        return card
+    def _united(self, id: str, step: Step, *, check: bool) -> tuple[v1.Customer, Numbers]:
+        """Return a card as a merge makes it, and how the contacts of its members are numbered."""
+        card = wire.body_of(step.base)
+        members = {who: wire.body_of(record) for who, record in step.members}
+        asked = {who for _, who in step.choices}
+        sources = {who: _copy(one) for who, one in (members | {id: card}).items() if who in asked}
+        chosen = [(name, who) for name, who in step.choices if who in sources]  # else it left
+        numbers: dict[tuple[str, str], str] = {}
+        for who, member in members.items():
+            for name, _ in chosen:
+                member.ClearField(cast(Any, name))
+            numbers |= _fill(card, who, member, step.numbers)
+            if check:  # before it grows with every further member
+                check_counts(card, self._settings)
+        for name, who in chosen:
+            wire.copy_field(sources[who], card, name)
+            if name == "contacts":
+                numbers |= {(who, contact.id): contact.id for contact in card.contacts}
+        return card, numbers
 
 
-def _read(steps: Sequence[Step]) -> list[tuple[dict[str, v1.Customer], Choices]]:
-    return [({id: wire.body_of(card) for id, card in s.members}, s.choices) for s in steps]
+def _fill(
+    card: v1.Customer, who: str, member: v1.Customer, numbers: Numbers
+) -> dict[tuple[str, str], str]:
+    """Fill a card from a member, whose contacts have known numbers; return which they got."""
+    own = [contact.id for contact in member.contacts]
+    taken = {contact.id: wire.contact_key(contact) for contact in card.contacts}
+    for contact in member.contacts:
+        # A number says nothing across two customers.
+        contact.id = numbers.get((who, contact.id), contact.id)
+        key = wire.contact_key(contact)
+        if taken.get(contact.id, key) != key:
+            contact.id = ""
+    return {(who, number): now for number, now in zip(own, wire.fill(card, member), strict=True)}
 
 
 def _copy(card: v1.Customer) -> v1.Customer:
@@ -221,77 +129,276 @@ def _encoded(card: v1.Customer) -> bytes:
     return card.SerializeToString(deterministic=True)
 
 
-def _with_free_ids(member: v1.Customer, card: v1.Customer) -> v1.Customer:
-    """Return a member whose contacts have no id that another person at the survivor has.
+# Edits
 
-    Contacts are numbered by the server within their customer: an id says nothing across two.
-    """
-    taken = {contact.id: wire.contact_key(contact) for contact in card.contacts}
-    copied = _copy(member)
-    for contact in copied.contacts:
-        if taken.get(contact.id, wire.contact_key(contact)) != wire.contact_key(contact):
-            contact.id = ""
-    return copied
+Path = tuple[tuple[str, Hashable], ...]  # fields, each with the key of its entry, or None
+
+_STRUCTS = frozenset({"preferences"})
+_VERDICTS = frozenset({"finding"})  # nobody edits them: the newest counts
+_PRIMARY = "primary"  # one entry of a list has it: see `_Edits._list`
+#: What an entry is known by; nobody edits it without making another one of it.
+_KNOWN_BY = {
+    "EmailAddress": ("value", "normal"),
+    "PhoneNumber": ("value", "normal", "extension"),
+    "PostalAddress": ("lines", "city", "postcode", "administrative_area", "country"),
+    "Contact": ("id",),
+    "ChannelPreference": ("channel",),
+}
 
 
-# Elements
+def path_name(path: Path) -> str:
+    """Return a path's name for people: `last_name`, `emails[ada@example.com].kind`."""
+    return ".".join(name if key is None else f"{name}[{_key_name(key)}]" for name, key in path)
 
 
-def _elements(card: v1.Customer) -> Iterator[Element]:
-    """Iterate what a card says."""
-    for descriptor, value in card.ListFields():
-        name = descriptor.name
-        if name == "custom_fields":
-            yield from (Element(name, key) for key in sorted(value))
-        elif name in wire.LIST_KEYS:
-            yield from (Element(name, wire.LIST_KEYS[name](entry)) for entry in value)
+def _key_name(key: Hashable) -> str:
+    match key:
+        case bytes():  # an address
+            return blake2b(key, digest_size=6).hexdigest()
+        case (one, other):
+            return f"{one}:{other}" if other else str(one)
+        case _:
+            return str(key)
+
+
+@dataclass
+class _Edits:
+    """Puts edits of a card on one that lacks what came from those who leave."""
+
+    who_leaves: Callable[[], Sequence[Leaving]]
+    actions: Mapping[str, Action]
+    clashes: list[Clash] = field(default_factory=list)
+    given: dict[str, v1.Customer] = field(default_factory=dict)
+    _was: v1.Customer = field(default_factory=v1.Customer)
+    _now: v1.Customer = field(default_factory=v1.Customer)
+
+    @cached_property
+    def leaving(self) -> Sequence[Leaving]:
+        """Who leaves, the deepest first; hardly ever asked for."""
+        return self.who_leaves()
+
+    def put_on(self, new: bytes, was: bytes, now: bytes) -> bytes:
+        """Return `new` with that in which `now` differs from `was`."""
+        self._was, self._now = v1.Customer.FromString(was), v1.Customer.FromString(now)
+        return _encoded(self._message(self._was, self._now, v1.Customer.FromString(new), ()))
+
+    def _message(self, was: Any, now: Any, new: Any, at: Path) -> Any:
+        """Merge three of a message, field by field."""
+        result = type(new)()
+        for descriptor in new.DESCRIPTOR.fields:
+            name = descriptor.name
+            if name in wire.LIST_KEYS or name == "custom_fields":
+                self._entries(was, now, new, result, at, name)
+            elif name in _STRUCTS:
+                three = (getattr(was, name), getattr(now, name), getattr(new, name))
+                merged = self._message(*three, (*at, (name, None)))
+                if merged.ListFields():
+                    getattr(result, name).CopyFrom(merged)
+            elif name != _PRIMARY:
+                self._value(was, now, new, result, (*at, (name, None)))
+        return result
+
+    def _value(self, was: Any, now: Any, new: Any, result: Any, path: Path) -> None:
+        """Merge three of a field that is one, whatever is in it."""
+        name, _ = path[-1]
+        w, n, m = (_only(message, name) for message in (was, now, new))
+        if n == w:
+            result.MergeFrom(m)
+        elif m == w or not w.ListFields() or name in _VERDICTS or self._is_kept(path):
+            result.MergeFrom(n)  # what was blank is an addition
         else:
-            yield Element(name)
+            result.MergeFrom(m)
+
+    def _entries(self, was: Any, now: Any, new: Any, result: Any, at: Path, name: str) -> None:
+        """Merge three of a list or map, entry by entry."""
+        w, n, m = (_by_key(message, name) for message in (was, now, new))
+        merged = {
+            key: entry
+            for key in {**m, **n, **w}
+            if (entry := self._entry(w.get(key), n.get(key), m.get(key), (*at, (name, key))))
+            is not None
+        }
+        first = _primary(w, n, m, merged)
+        for key in _ordered([*w], [*n], [*m], merged):
+            entry = _add(result, name, key, merged[key])
+            if isinstance(entry, Message) and _PRIMARY in entry.DESCRIPTOR.fields_by_name:
+                setattr(entry, _PRIMARY, key == first)
+
+    def _entry(self, was: Any, now: Any, new: Any, path: Path) -> Any:
+        """Merge three of an entry; None is none."""
+        if was is None:
+            return new if now is None else now  # added; or back, as nobody hides it any more
+        if now is None:
+            if new is None:
+                self._is_kept(path)  # gone either way, but perhaps for the one who leaves, too
+            return None
+        if new is None:
+            return now if _plain(now) != _plain(was) and self._is_kept(path) else None
+        if now == was or new == was:
+            return new if now == was else now
+        if type(new).DESCRIPTOR.name in _KNOWN_BY:
+            return self._message(was, now, new, path)
+        return now if self._is_kept(path) else new
+
+    def _is_kept(self, path: Path) -> bool:
+        """Tell whether an edit of what came from who leaves stays; else it is seen to."""
+        name = path_name(path)
+        action = self.actions.get(name, self.actions.get(""))
+        if action is Action.GIVE:
+            self._give(self._origin(path), path)
+        elif action is None:
+            before, after = _at(self._was, path), _at(self._now, path)
+            who = self._origin(path).id
+            self.clashes.append(Clash(name, who, _encoded(before), _encoded(after)))
+        return action not in (Action.GIVE, Action.RESTORE)
+
+    def _origin(self, path: Path) -> Leaving:
+        """Return from whom something came: the first who says the same of it, or anything."""
+        was = _plain(_at(self._was, path))
+        said = [(one, _plain(_at(self._card(one), path, one.numbers))) for one in self.leaving]
+        return next(
+            (one for one, value in said if value == was),
+            next((one for one, value in said if value.ListFields()), self.leaving[0]),
+        )
+
+    def _card(self, one: Leaving) -> v1.Customer:
+        return self.given[one.id] if one.id in self.given else wire.body_of(one.card)
+
+    def _give(self, one: Leaving, path: Path) -> None:
+        """Edit the card of one who leaves as the survivor's was."""
+        card = self._card(one)
+        for place, (name, key) in enumerate(path):
+            is_there = _at(card, path[: place + 1], one.numbers).ListFields()
+            if key is not None and not is_there and (place < len(path) - 1 or name == "contacts"):
+                return  # it has nothing of what was edited
+        was, now = _at(self._was, path), _at(self._now, path)
+        for contact in (*was.contacts, *now.contacts):
+            contact.id = one.numbers[contact.id]
+        edits = _Edits(tuple, {"": Action.KEEP})
+        self.given[one.id] = edits._message(was, now, card, ())
 
 
-def _value(card: v1.Customer, element: Element) -> bytes:
-    """Return an encoded card that has only this element, b"" where the card says nothing of it."""
-    only = v1.Customer()
-    name, key = element
+# Parts of cards
+
+
+def _only(message: Any, name: str) -> Any:
+    """Return a message that says nothing but this field."""
+    only, value = type(message)(), getattr(message, name)
+    descriptor = message.DESCRIPTOR.fields_by_name[name]
+    if descriptor.is_repeated:
+        getattr(only, name).extend(value)
+    elif descriptor.message_type is None:
+        setattr(only, name, value)
+    elif message.HasField(name):
+        getattr(only, name).CopyFrom(value)
+    return only
+
+
+def _by_key(message: Any, name: str) -> dict[Hashable, Any]:
+    """Return the entries of a list or map in their order; of a key the first."""
     if name == "custom_fields":
-        if key in card.custom_fields:
-            only.custom_fields[key].CopyFrom(card.custom_fields[key])
-    elif name in wire.LIST_KEYS:
-        same = [entry for entry in getattr(card, name) if wire.LIST_KEYS[name](entry) == key]
-        getattr(only, name).extend(same[:1])
-    else:
-        wire.copy_field(card, only, name)
-    return _encoded(only)
+        return dict(sorted(message.custom_fields.items()))
+    found: dict[Hashable, Any] = {}
+    for entry in getattr(message, name):
+        found.setdefault(wire.LIST_KEYS[name](entry), entry)
+    return found
 
 
-def _plain(value: bytes) -> bytes:
-    """Return an element without its findings, which nobody edits."""
-    card = v1.Customer.FromString(value)
-    for _, _, point in wire.points_of(card):
-        point.ClearField("finding")
-    return _encoded(card)
-
-
-def _put(card: v1.Customer, element: Element, value: bytes) -> None:
-    """Let a card say this of an element, or nothing (b""); an entry of a list keeps its place."""
-    only = v1.Customer.FromString(value)
-    name, key = element
+def _add(message: Any, name: str, key: Hashable, entry: Any) -> Any:
+    """Add a copy of an entry to a list or map; return it."""
     if name == "custom_fields":
-        card.custom_fields.pop(key, None)
-        for custom in only.custom_fields:
-            card.custom_fields[custom].CopyFrom(only.custom_fields[custom])
-    elif name in wire.LIST_KEYS:
-        entries, new = getattr(card, name), [*getattr(only, name)]
-        kept = [copied for entry in entries for copied in _instead(entry, name, key, new)]
-        if not any(wire.LIST_KEYS[name](entry) == key for entry in entries):
-            kept += new
-        del entries[:]
-        entries.extend(kept)
+        message.custom_fields[key].CopyFrom(entry)
+    elif isinstance(entry, str):
+        getattr(message, name).append(entry)
     else:
-        wire.copy_field(only, card, name)
+        added = getattr(message, name).add()
+        added.CopyFrom(entry)
+        return added
+    return entry
 
 
-def _instead(entry: Any, name: str, key: Hashable, new: list[Any]) -> list[Any]:
-    if wire.LIST_KEYS[name](entry) == key:
-        return new
-    return [entry if isinstance(entry, str) else type(entry).FromString(entry.SerializeToString())]
+def _at(card: v1.Customer, path: Path, numbers: Mapping[str, str] | None = None) -> v1.Customer:
+    """Return a card that says nothing but what stands at a path, and of what that is a part.
+
+    `numbers` say how the contacts of this card are numbered, by their numbers in the path.
+    """
+    result = v1.Customer()
+    source: Any = card
+    target: Any = result
+    for place, (name, key) in enumerate(path):
+        is_last = place == len(path) - 1
+        if key is not None:
+            if name == "contacts" and numbers is not None:
+                key = numbers.get(str(key))
+            source = _by_key(source, name).get(key)
+            if source is None:
+                return v1.Customer()
+            target = _add(target, name, key, source if is_last else _known(source))
+        elif is_last:
+            target.MergeFrom(_only(source, name))
+        else:
+            source, target = getattr(source, name), getattr(target, name)
+    return result
+
+
+def _known(entry: Any) -> Any:
+    """Return an entry that says nothing but what it is known by."""
+    known = type(entry)()
+    for name in _KNOWN_BY[entry.DESCRIPTOR.name]:
+        known.MergeFrom(_only(entry, name))
+    return known
+
+
+def _plain(value: Any) -> Any:
+    """Return an entry or card without what nobody edits, or what is said elsewhere."""
+    if isinstance(value, str):
+        return value
+    plain = type(value)()
+    plain.CopyFrom(value)
+    _strip(plain)
+    return plain
+
+
+def _strip(message: Any) -> None:
+    for descriptor, value in message.ListFields():
+        name = descriptor.name
+        if name in (*_VERDICTS, _PRIMARY) or (message.DESCRIPTOR.name, name) == ("Contact", "id"):
+            message.ClearField(name)
+        elif name in ("emails", "phones", "addresses", "contacts"):
+            for entry in value:
+                _strip(entry)
+
+
+def _primary(
+    was: dict[Hashable, Any],
+    now: dict[Hashable, Any],
+    new: dict[Hashable, Any],
+    merged: Mapping[Hashable, Any],
+) -> Hashable:
+    """Return which entry of a list is its primary one."""
+    w, n, m = (
+        next((key for key, entry in one.items() if getattr(entry, _PRIMARY, False)), None)
+        for one in (was, now, new)
+    )
+    return m if n == w or not (n is None or n in merged) else n
+
+
+def _ordered(
+    was: Iterable[Hashable],
+    now: Sequence[Hashable],
+    new: Sequence[Hashable],
+    merged: Mapping[Hashable, Any],
+) -> list[Hashable]:
+    """Return the keys of a list in their order: as somebody sorted it, or else as it is."""
+    stayed, known = set(now), set(was)
+    if [key for key in was if key in stayed] == [key for key in now if key in known]:
+        order = [key for key in new if key in merged]
+        place = 0
+        for key in now:  # what was added goes behind its neighbour
+            if key in merged:
+                if key not in order:
+                    order.insert(place, key)
+                place = order.index(key) + 1
+    else:
+        order = [key for key in now if key in merged]
+    return [*order, *(key for key in merged if key not in order)]

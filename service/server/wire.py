@@ -503,9 +503,12 @@ def copy_field(source: v1.Customer, target: v1.Customer, name: str) -> None:
     _apply_mask(target, source, (name,))
 
 
-def fill(customer: v1.Customer, other: v1.Customer) -> None:
-    """Fill a customer's blanks from another, and unite their lists. Consumes the other."""
-    _unite(customer, other, given_wins=False)
+def fill(customer: v1.Customer, other: v1.Customer) -> list[str]:
+    """Fill a customer's blanks from another, and unite their lists. Consumes the other.
+
+    Returns the ids of the contacts that those of the other became, in their order.
+    """
+    return [contact.id for contact in _unite(customer, other, given_wins=False)]
 
 
 def body_bytes(record: bytes) -> bytes:
@@ -830,11 +833,14 @@ def _apply_mask(stored: v1.Customer, given: v1.Customer, mask: Sequence[str]) ->
         _copy_field(given, stored, name)
 
 
-def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> None:
-    """Bring what `given` says into `stored`; where both say something, one of them wins."""
+def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> list[v1.Contact]:
+    """Bring what `given` says into `stored`; where both say something, one of them wins.
+
+    Returns the contacts of `stored` that those of `given` became.
+    """
     _unite_plain(stored, given, _PLAIN, given_wins)
     _unite_points(stored, given, given_wins)
-    _unite_contacts(stored, given, given_wins)
+    contacts = _unite_contacts(stored, given, given_wins)
     _unite_addresses(stored, given, given_wins)
     _unite_consents(stored, given, given_wins)
     for name, value in given.custom_fields.items():
@@ -844,6 +850,7 @@ def _unite(stored: v1.Customer, given: v1.Customer, *, given_wins: bool) -> None
     for name in WORD_LISTS:
         getattr(stored, name).extend(getattr(given, name))
     _dedupe(stored)
+    return contacts
 
 
 def _unite_plain(stored: Any, given: Any, names: Iterable[str], given_wins: bool) -> None:
@@ -896,7 +903,7 @@ def _refresh_point(same: Any, point: Any, given_wins: bool) -> None:
         same.verification = point.verification
 
 
-def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> None:
+def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -> list[v1.Contact]:
     """Unite contacts of the same id, and of the same name where an id finds none."""
     by_id = {contact.id: contact for contact in stored.contacts}
     given_ids = {contact.id for contact in given.contacts if contact.id}
@@ -904,6 +911,7 @@ def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -
     for contact in stored.contacts:
         if contact.id not in given_ids:
             by_name.setdefault(contact_key(contact), []).append(contact)
+    became = []
     for contact in given.contacts:
         alike = by_name.get(contact_key(contact))
         same = by_id.get(contact.id) if contact.id else None
@@ -911,12 +919,15 @@ def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -
         _demote(stored.contacts, contact, given_wins)
         if same is None:
             stored.contacts.append(contact)
+            became.append(stored.contacts[-1])
             continue
+        became.append(same)
         _unite_plain(same, contact, _PLAIN_OF_CONTACT, given_wins)
         _unite_points(same, contact, given_wins)
         _unite_consents(same, contact, given_wins)
         same.primary = same.primary or contact.primary
     _number_contacts(stored)
+    return became
 
 
 def contact_key(contact: v1.Contact) -> tuple[str, str, str]:
@@ -971,6 +982,7 @@ LIST_KEYS: Mapping[str, Callable[[Any], Hashable]] = {
     "phones": point_key,
     "addresses": address_key,
     "contacts": lambda contact: contact.id,
+    "channels": lambda preference: preference.channel,
     "identities": lambda identity: (identity.type, identity.value),
     **{name: lambda word: word for name in WORD_LISTS},
 }

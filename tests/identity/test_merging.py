@@ -258,7 +258,7 @@ async def test_an_edit_of_what_came_from_a_member_is_chosen(
         card.first_name, card.comment = "Grace", "met her"
         card.emails.add(value="new@x.example")
         await one.save(card)
-        (clash,) = one.merger.preview_unmerge(["b"], {}).clashes
+        (clash,) = (await one.merger.preview_unmerge(["b"], {})).clashes
         assert (clash.element, clash.member) == ("first_name", "b")
         assert v1.Customer.FromString(clash.before) == v1.Customer(first_name="Augusta")
         assert v1.Customer.FromString(clash.after) == v1.Customer(first_name="Grace")
@@ -381,13 +381,13 @@ async def test_what_stands_against_a_merge_is_named_and_changes_nothing(tmp_path
         ):
             with pytest.raises(InvalidArgument):
                 await one.merger.merge(plan, WHY)
-        preview = one.merger.preview(Plan(tuple(Asked(id) for id in "adez")))
+        preview = await one.merger.preview(Plan(tuple(Asked(id) for id in "adez")))
         assert [type(obstacle.error) for obstacle in preview.obstacles] == [
             Merged,
             Deleted,
             NotFound,
         ]
-        preview = one.merger.preview(Plan(tuple(Asked(id) for id in "abcg")))
+        preview = await one.merger.preview(Plan(tuple(Asked(id) for id in "abcg")))
         assert [obstacle.ids for obstacle in preview.obstacles] == [("c", "g"), ("a", "b")]
         assert {id: one.body(id) for id in "abcg"} == before
         one.verify()

@@ -268,7 +268,7 @@ def merge(index: Index, id: str, survivor: str) -> Callable[[View], Decision[Non
         old, entries = index.entries_of(read(stored).held), index.entries_of(read(card).held)
         put = Put(other, survivor, card, entries, entries, ChangeKind.MERGED)
         absorb = Absorb(row, id, old, other, survivor, view.next_sequence, 0)
-        return Decision(None, (put, absorb, PutBond(other, b"bond")))
+        return Decision(None, (put, absorb, PutBond(other, view.next_sequence, b"bond")))
 
     return decide
 
