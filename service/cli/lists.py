@@ -15,7 +15,7 @@ from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
 from multiprocessing import get_context, resource_tracker
@@ -241,16 +241,33 @@ def checked_by_processes(
 
 
 def _started(count: int, settings: Settings, layout: Layout) -> list[_Process]:
-    """Start the processes of a check.
+    """Start the processes of a check."""
+    resource_tracker.ensure_running()  # else it is started here, and unblocks signals
+    with _put_off():
+        return [_Process(settings, layout) for _ in range(count)]
 
-    ^C reaches all of them. They inherit that it is blocked; this one ends them.
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Put interrupts off: whoever is being started would tell of its half-read orders.
+
+    ^C reaches all processes. Those begun meanwhile inherit that it is blocked; this one ends them.
     """
-    resource_tracker.ensure_running()  # else it is started here, and unblocks
+    came: list[int] = []
+    # Blocked in this thread alone, ^C would come by another.
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return [_Process(settings, layout) for _ in range(count)]
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in came:
+            signal.raise_signal(caught)
 
 
 class _Process:
