@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -49,7 +49,7 @@ SCAN_STEP_GROUPS = 100
 REST_S = 0.005  # at most, after a look
 
 
-_Rows = Callable[[Reads, Policy], Iterable[int]]
+_Rows = Callable[[Reads, Policy], Awaitable[Collection[int]]]
 _IsOn = Callable[[Policy], bool]
 
 
@@ -224,7 +224,7 @@ class MachineMerger:
                 policy = policy_of(snapshot)
                 if not is_on(policy):
                     return Outcome.OFF
-                rows = sorted(rows_of(snapshot, policy))
+                rows = sorted(await rows_of(snapshot, policy))
                 judged = await self._judge.judge(snapshot, rows, policy)
             if isinstance(judged, Outcome):
                 return judged
