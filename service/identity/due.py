@@ -36,6 +36,7 @@ class Due:
     kind: str
     of: str  # the import's job id, or the scan's operation
     operation: str = ""  # none was begun yet
+    failed: int = 0  # how often it was begun again after a fault
 
     @property
     def run(self) -> str:
@@ -73,8 +74,10 @@ def created(view: View, job_id: str, first: int) -> tuple[Mutation, ...]:
 
 
 def import_over(view: View, job_id: str) -> tuple[Mutation, ...]:
-    """Return what notes that an import is over."""
-    return (Due(AFTER_IMPORT, job_id).put(),) if policy_of(view).on_import else ()
+    """Return what notes that an import is over, if it left anybody to look at."""
+    if not policy_of(view).on_import or not view.operations(spans_of(job_id), limit=1):
+        return ()
+    return (Due(AFTER_IMPORT, job_id).put(),)
 
 
 def scan_over(view: View, operation: str) -> tuple[Mutation, ...]:

@@ -1,15 +1,17 @@
 """Whether the account's policy merges a group of customers that look the same.
 
-It is merged whole or left to a person: where any two of it are less sure than the policy wants,
-marked as distinct or archived, where it is too large, or where one was given back by an unmerge
-before, for somebody knew better.
+A group has all who are surely the same as anybody in it, so that it is the same one whoever of it
+is looked at. It is merged whole or left to a person: where any two of it are less sure than the
+policy wants, marked as distinct or archived, where it is too large, or where one was given back by
+an unmerge before, for somebody knew better.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -19,12 +21,11 @@ from service.core.model import Codec
 from service.identity.matching import Action, Matcher, Score, Subject
 from service.identity.merging import Asked
 from service.identity.policy import Policy
-from service.index import ChangeKind, Reads
+from service.index import Reads
 from service.settings import Settings
 
 WORDS = 6  # of either kind, of the weakest link
 PIECE_S = 0.005  # how long a large group may keep the event loop
-HISTORY_STEP = 100
 PAIR = 2  # customers without whom there is no group
 
 
@@ -34,14 +35,14 @@ class Outcome(StrEnum):
     MERGED = "merged"
     ALONE = "alone"  # nobody is like it
     OFF = "off"  # the policy does not want it any more
-    # Left to a person, but for the last two:
+    # Left to a person, or to a scan:
     LARGE = "large"  # more than the policy merges at once
     UNSURE = "unsure"  # some two of the group
     DISTINCT = "distinct"
     ARCHIVED = "archived"
     GIVEN_BACK = "given_back"
     CONFLICT = "conflict"  # MergeConflict, or the card would break a rule
-    CHANGED = "changed"  # by somebody in between, whose save is looked at then
+    CHANGED = "changed"  # by others in between, time and again
     CROWDED = "crowded"  # the queue was full: left to a scan
     FAILED = "failed"  # storage, or a bug; see the log
 
@@ -49,7 +50,7 @@ class Outcome(StrEnum):
 LEFT = frozenset(
     {
         Outcome.LARGE, Outcome.UNSURE, Outcome.DISTINCT, Outcome.ARCHIVED, Outcome.GIVEN_BACK,
-        Outcome.CONFLICT, Outcome.CHANGED,
+        Outcome.CONFLICT, Outcome.CHANGED, Outcome.FAILED,
     }
 )  # fmt: skip
 
@@ -78,11 +79,33 @@ class Judge:
         self._is_archived = is_archived
         self._settings = settings
 
-    def like(self, row: int, reads: Reads, policy: Policy) -> Iterable[int]:
-        """Return a row and those that are surely the same; no more than show that it is large."""
+    async def like(self, row: int, reads: Reads, policy: Policy) -> Collection[int]:
+        """Return the group of a customer, or no more of it than shows that it is too large."""
+        return await self._closed((row,), reads, policy)
+
+    async def together(self, rows: Sequence[int], reads: Reads, policy: Policy) -> Collection[int]:
+        """Return the group of the customers that the rows of a scan belong to now."""
+        live = {reads.live_row(row) for row in rows} - {0}
+        return live if len(live) < PAIR else await self._closed(live, reads, policy)
+
+    async def _closed(self, rows: Collection[int], reads: Reads, policy: Policy) -> set[int]:
+        """Return some customers, those who are surely the same, those who these are, and so on."""
+        group, left, pace = set(rows), deque(rows), _Pace()
+        while left and len(group) <= policy.group_limit:
+            new = self._alike(left.popleft(), reads, policy) - group
+            group |= new
+            left += sorted(new)
+            await pace.keep()
+        return group
+
+    def _alike(self, row: int, reads: Reads, policy: Policy) -> set[int]:
+        """Return those who are surely the same as a customer, also who is marked as distinct.
+
+        For where one is told from another of a group, all of it is left.
+        """
         subject = self._subject(reads, row)
         if subject is None:
-            return ()
+            return set()
         found = self._matcher.similar(
             reads,
             subject,
@@ -90,12 +113,9 @@ class Judge:
             candidates=self._settings.match_candidates,
             block_rows=self._settings.match_block_rows,
             least_probability=policy.least_probability,
+            with_distinct=True,
         )
-        return (row, *(one.row for one in found.similar))
-
-    def together(self, rows: Sequence[int], reads: Reads, _policy: Policy) -> Iterable[int]:
-        """Return the customers that the rows of a scan belong to now."""
-        return {reads.live_row(row) for row in rows} - {0}
+        return {one.row for one in found.similar}
 
     def _subject(self, reads: Reads, row: int) -> Subject | None:
         record = reads.record(row)
@@ -112,32 +132,46 @@ class Judge:
         subjects = [one for row in rows if (one := self._subject(reads, row)) is not None]
         if len(subjects) < len(rows):
             return Outcome.CHANGED
+        belonging = await _belonging(reads, rows)
+        if await _is_told_apart(reads, belonging):
+            return Outcome.DISTINCT
         weakest = await self._weakest(reads, subjects, policy.least_probability)
-        if isinstance(weakest, Outcome):
-            return weakest
+        if weakest is None:
+            return Outcome.UNSURE
         if any(self._is_archived(reads.record(row) or b"") for row in rows):
             return Outcome.ARCHIVED
-        if any(_was_given_back(reads, row) for row in rows):
+        if await _was_given_back(reads, belonging):
             return Outcome.GIVEN_BACK
-        score, explanation = self._matcher.explained(reads, *weakest)
+        score, explanation = self._matcher.explained(reads, *weakest, distinct=False)
         asked = tuple(Asked(one.held.id, one.held.etag) for one in subjects)
         return Group(asked, score.probability, _words(explanation))
 
     async def _weakest(
         self, reads: Reads, subjects: Sequence[Subject], least: float
-    ) -> tuple[Subject, Subject] | Outcome:
-        """Return the least sure pair of a group; UNSURE or DISTINCT where one stands against it."""
+    ) -> tuple[Subject, Subject] | None:
+        """Return the least sure pair of a group, None where that is less than the policy wants."""
         found: list[tuple[float, tuple[Subject, Subject]]] = []
-        since_s = time.perf_counter()
-        for left, right in combinations(subjects, 2):
-            score, _ = self._matcher.explained(reads, left, right, explain=False)
+        pace = _Pace()
+        for pair in combinations(subjects, 2):
+            score, _ = self._matcher.explained(reads, *pair, explain=False, distinct=False)
             if not _is_sure(score, least):
-                return Outcome.DISTINCT if score.is_distinct else Outcome.UNSURE
-            found.append((score.weight, (left, right)))
-            if time.perf_counter() - since_s > PIECE_S:
-                await asyncio.sleep(0)
-                since_s = time.perf_counter()
+                return None
+            found.append((score.weight, pair))
+            await pace.keep()
         return min(found, key=lambda one: one[0])[1]
+
+
+class _Pace:
+    """Lets others have the event loop once it was kept for a while."""
+
+    def __init__(self) -> None:
+        self._since_s = time.perf_counter()
+
+    async def keep(self) -> None:
+        """Call it after each of many short steps."""
+        if time.perf_counter() - self._since_s > PIECE_S:
+            await asyncio.sleep(0)
+            self._since_s = time.perf_counter()
 
 
 def _is_sure(score: Score, least: float) -> bool:
@@ -152,12 +186,35 @@ def _words(explanation: Explanation | None) -> tuple[str, ...]:
     return tuple(one.words for one in shown)
 
 
-def _was_given_back(reads: Reads, row: int) -> bool:
+async def _belonging(reads: Reads, rows: Sequence[int]) -> dict[int, int]:
+    """Return all rows of the customers' trees, each with its customer's."""
+    belonging: dict[int, int] = {}
+    pace = _Pace()
+    for row in rows:
+        left = [row]
+        while left:
+            belonging[left[-1]] = row
+            left += reads.members(left.pop())
+            await pace.keep()
+    return belonging
+
+
+async def _is_told_apart(reads: Reads, belonging: Mapping[int, int]) -> bool:
+    """Tell whether somebody marked two of the customers, or any of their trees, as distinct."""
+    rows = sorted(belonging)
+    pace = _Pace()
+    for row, customer in belonging.items():
+        if any(belonging[other] != customer for other in reads.marked_among(row, rows)):
+            return True
+        await pace.keep()
+    return False
+
+
+async def _was_given_back(reads: Reads, belonging: Mapping[int, int]) -> bool:
     """Tell whether somebody unmerged a customer, or any that belongs to it now."""
-    for one in reads.tree(row):
-        entries = reads.history(one, limit=HISTORY_STEP)
-        while entries:
-            if any(entry.kind is ChangeKind.RESTORED for entry in entries):
-                return True
-            entries = reads.history(one, entries[-1].sequence, HISTORY_STEP)
+    pace = _Pace()
+    for row in belonging:
+        if reads.was_restored(row):
+            return True
+        await pace.keep()
     return False

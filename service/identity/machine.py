@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -17,6 +19,7 @@ from itertools import islice
 import structlog
 
 from service.errors import (
+    Cancelled,
     Deleted,
     InvalidArgument,
     LimitExceeded,
@@ -24,6 +27,7 @@ from service.errors import (
     Merged,
     NamesakeError,
     NotFound,
+    OperationUnderWay,
     ShuttingDown,
     StaleEtag,
 )
@@ -36,7 +40,7 @@ from service.identity.minute import Minute
 from service.identity.operations import INTERRUPTED, Done, Operation, Operations, Progress, Work
 from service.identity.policy import Policy, policy_of
 from service.identity.scans import chosen, groups
-from service.index import Decision, Index, PutOperation, Reads, View
+from service.index import Decision, Index, Mutation, PutOperation, Reads, View
 from service.settings import Settings
 
 log = structlog.get_logger("namesake")
@@ -47,9 +51,13 @@ POLICY_LIFE_S = 1.0  # how long saves may not notice another policy
 LOOK_S = 1.0  # between looks whether a merge may be done within the minute
 SCAN_STEP_GROUPS = 100
 REST_S = 0.005  # at most, after a look
+TRIES = 5  # of a look whose customers others change meanwhile, or that storage fails
+PAUSE_S = 0.1  # after the first of them, twice as long after each further one: 3 s in all
+AGAIN_S = 60.0  # before an operation that failed is begun again, twice as long each time,
+DOUBLED = 6  # up to an hour
 
 
-_Rows = Callable[[Reads, Policy], Iterable[int]]
+_Rows = Callable[[Reads, Policy], Awaitable[Collection[int]]]
 _IsOn = Callable[[Policy], bool]
 
 
@@ -115,14 +123,7 @@ class MachineMerger:
             row = next(iter(self._waiting))
             del self._waiting[row]  # a save from now on makes it wait again
             run = f"save-{datetime.now(UTC):%Y-%m-%d}"
-            try:
-                await self._look(partial(self._judge.like, row), run, _on_save)
-            except NamesakeError as error:  # a full disk, say
-                log.warning("machine_merge_failed", reason=error.reason)
-                self._note(Outcome.FAILED)
-            except Exception as error:  # noqa: BLE001  a bug must not stop it for ever
-                log.error("machine_merge_failed", fault=type(error).__name__)
-                self._note(Outcome.FAILED)
+            await self._look(partial(self._judge.like, row), run, _on_save)
 
     # After an import and a scan
 
@@ -140,20 +141,28 @@ class MachineMerger:
         """Begin the operation of what is due, unless one is under way; forget what is done."""
         with self._index.snapshot() as snapshot:
             every = every_due(snapshot)
-        for due in every:
-            before = self._operations.find(due.operation) if due.operation else None
-            if before is not None and not before.done:
-                return
-            if due.operation and (before is None or before.failure != INTERRUPTED):
-                await self._submit(due.drop())
-                continue
-            try:
-                facts = {"run": due.run}
-                begun = await self._operations.start(due.kind, facts, ACTOR, self._work_of(due))
-            except (LimitExceeded, ShuttingDown):  # later, then
-                return
-            await self._submit(Due(due.kind, due.of, begun.name).put())
+        if every:
+            await self._operations.recover()  # one that nobody does would be waited for for ever
+        begun = [self._operations.find(due.operation) for due in every]
+        if any(operation is not None and not operation.done for operation in begun):
             return
+        for due, before in zip(every, begun, strict=True):
+            if due.operation and (before is None or _is_over(before)):
+                await self._submit(due.drop())
+            elif before is None or not _is_early(before, due.failed):
+                await self._begin(due, before)
+                return
+
+    async def _begin(self, due: Due, before: Operation | None) -> None:
+        """Begin an operation, and note in the same commit that it is the one."""
+        failed = due.failed + (before is not None and before.failure != INTERRUPTED)
+
+        def noted(operation: Operation) -> tuple[Mutation, ...]:
+            return (replace(due, operation=operation.name, failed=failed).put(),)
+
+        work, facts = self._work_of(due), {"run": due.run}
+        with suppress(LimitExceeded, OperationUnderWay, ShuttingDown):  # later, then
+            await self._operations.start(due.kind, facts, ACTOR, work, OperationUnderWay, noted)
 
     def _work_of(self, due: Due) -> Work:
         work = self._after_import if due.kind == AFTER_IMPORT else self._after_scan
@@ -210,12 +219,30 @@ class MachineMerger:
     # A group
 
     async def _look(self, rows_of: _Rows, run: str, is_on: _IsOn) -> Outcome:
-        """Merge a group if the policy wants it; count what came of it."""
+        """Merge a group if the policy wants it; count what came of it, whatever that is."""
         since_s = time.perf_counter()
-        outcome = await self._settle(rows_of, run, is_on)
+        outcome = await self._try(rows_of, run, is_on)
         self._note(outcome)
         # Card saves have the event loop for as long as this had it.
         await asyncio.sleep(min(time.perf_counter() - since_s, REST_S))
+        return outcome
+
+    async def _try(self, rows_of: _Rows, run: str, is_on: _IsOn) -> Outcome:
+        """Look again, after a pause, where others were faster or storage failed."""
+        outcome, fault = Outcome.CHANGED, ""
+        for number in range(TRIES):
+            try:
+                outcome = await self._settle(rows_of, run, is_on)
+            except NamesakeError as error:  # a full disk, say
+                outcome, fault = Outcome.FAILED, error.reason
+            except Exception as error:  # noqa: BLE001  a bug must not stop all that comes after
+                log.error("machine_merge_failed", fault=type(error).__name__)
+                return Outcome.FAILED
+            if outcome not in (Outcome.CHANGED, Outcome.FAILED):
+                return outcome
+            await asyncio.sleep(PAUSE_S * 2**number)
+        if outcome is Outcome.FAILED:
+            log.warning("machine_merge_failed", reason=fault)
         return outcome
 
     async def _settle(self, rows_of: _Rows, run: str, is_on: _IsOn) -> Outcome:
@@ -224,7 +251,7 @@ class MachineMerger:
                 policy = policy_of(snapshot)
                 if not is_on(policy):
                     return Outcome.OFF
-                rows = sorted(rows_of(snapshot, policy))
+                rows = sorted(await rows_of(snapshot, policy))
                 judged = await self._judge.judge(snapshot, rows, policy)
             if isinstance(judged, Outcome):
                 return judged
@@ -272,6 +299,20 @@ class _Tally:
                 "left": self._left,
             }
         )
+
+
+def _is_over(operation: Operation) -> bool:
+    """Tell whether an operation that is done is not to be begun again."""
+    failure = operation.failure
+    return failure is None or failure.reason == Cancelled.reason or operation.cancel_requested
+
+
+def _is_early(operation: Operation, failed: int) -> bool:
+    """Tell whether it is too early to begin anew what failed, the more so the more often it did."""
+    if operation.failure == INTERRUPTED:
+        return False
+    age_s = time.time() - operation.end_us / 1e6
+    return 0.0 <= age_s < AGAIN_S * 2.0 ** min(failed, DOUBLED)
 
 
 def _on_save(policy: Policy) -> bool:

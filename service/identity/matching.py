@@ -178,13 +178,14 @@ class Matcher:
         block_rows: int,
         least_probability: float | None = None,
         shared: Sequence[Sharing] | None = None,
+        with_distinct: bool = False,
     ) -> Found:
         """Return up to `limit` stored customers that look like the subject, best first.
 
         At most `candidates` are compared: those that share most keys. Of a key that more than
         `block_rows` have, those are candidates that share its second key too. `shared` are those
         who share the subject's points, where that was looked up before. Of a person no company is
-        similar, nor the other way round; nor is whoever is marked as distinct.
+        similar, nor the other way round; nor, unless asked for, is whoever is marked as distinct.
         """
         if not subject.features:
             return Found()
@@ -199,7 +200,7 @@ class Matcher:
         found.look_blocks_up(reads, block_rows)
         keys = found.keys
         keys.pop(subject.row, None)
-        if subject.row and keys:
+        if subject.row and keys and not with_distinct:
             for pair in reads.distinct_of(subject.row):
                 keys.pop(pair.other, None)
         # Ties go to the older one, so that the answer does not depend on chance.
@@ -230,15 +231,23 @@ class Matcher:
         return [self.explained(reads, *pair, explain=False)[0] for pair in pairs]
 
     def explained(
-        self, reads: Reads, left: Subject, right: Subject, *, explain: bool = True
+        self,
+        reads: Reads,
+        left: Subject,
+        right: Subject,
+        *,
+        explain: bool = True,
+        distinct: bool | None = None,
     ) -> tuple[Score, Explanation | None]:
         """Return the score of one pair, and what it is made of if asked.
 
         A pair that is marked as distinct, or of a person and a company, is DIFFERENT whatever its
-        weight. Without features (a stored customer that cannot be read) nothing speaks for it.
+        weight; `distinct` says whether it is marked where that was looked up before. Without
+        features (a stored customer that cannot be read) nothing speaks for it.
         """
         rules = self.rules(reads)
-        distinct = bool(left.row and right.row and reads.is_distinct(left.row, right.row))
+        if distinct is None:
+            distinct = bool(left.row and right.row and reads.is_distinct(left.row, right.row))
         if not left.features or not right.features:
             return Score(0.0, 0.0, Action.DIFFERENT, distinct), None
         found = _Candidates(left)

@@ -123,6 +123,7 @@ class Progress:
 
 
 Work = Callable[[Operation, Progress], Coroutine[Any, Any, Done]]
+Noted = Callable[[Operation], Sequence[Mutation]]
 
 
 class Operations:
@@ -145,16 +146,19 @@ class Operations:
         actor: str,
         work: Work,
         only_one: type[NamesakeError] | None = None,
+        noted: Noted = lambda _operation: (),
     ) -> Operation:
         """Begin work and return its operation, which is durable then.
 
         `work` is called with the operation and its progress, and is cancelled like any coroutine;
         it must let go of all that it holds then. With `only_one` a second of the kind is refused
-        by that error. Raises LimitExceeded where as many as may be are under way.
+        by that error. `noted` says what else is written in the commit that begins it. Raises
+        LimitExceeded where as many as may be are under way.
         """
         await self.recover()
         # Not ended by a caller who leaves: what is written down must be done too.
-        begin = asyncio.create_task(self._begin(kind, parameters, actor, work, only_one))
+        decide = partial(self._decide_start, only_one, noted)
+        begin = asyncio.create_task(self._begin(kind, parameters, actor, work, decide))
         begin.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(begin)
 
@@ -164,7 +168,7 @@ class Operations:
         parameters: Facts,
         actor: str,
         work: Work,
-        only_one: type[NamesakeError] | None,
+        decide: Callable[[Operation, View], Decision[Operation]],
     ) -> Operation:
         if self._closing:
             raise ShuttingDown("the server is stopping; begin again later or at another worker")
@@ -172,7 +176,7 @@ class Operations:
         lock = Lock(self._locks, name)
         try:
             first = Operation(name, kind, actor, 0, parameters)
-            operation = await self._submit(partial(self._decide_start, first, only_one))
+            operation = await self._submit(partial(decide, first))
         except BaseException:
             lock.release()
             raise
@@ -333,7 +337,7 @@ class Operations:
     # Decisions
 
     def _decide_start(
-        self, first: Operation, only_one: type[NamesakeError] | None, view: View
+        self, only_one: type[NamesakeError] | None, noted: Noted, first: Operation, view: View
     ) -> Decision[Operation]:
         under_way = [one for one in _every(view) if not one.done]
         same = next((one for one in under_way if one.kind == first.kind), None)
@@ -345,7 +349,7 @@ class Operations:
         if len(under_way) >= limit:
             raise LimitExceeded(f"{limit} operations are under way; wait for one or cancel it")
         operation = replace(first, start_us=view.now_us)
-        return Decision(operation, (_put(operation),))
+        return Decision(operation, (_put(operation), *noted(operation)))
 
     def _decide_end(
         self,

@@ -45,6 +45,7 @@ TABLES: dict[str, bool] = {
     "members": False,
     "bonds": False,
     "merges": False,
+    "restored": False,
     "distinct": False,
     "changes": False,
     "history": False,

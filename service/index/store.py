@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import islice, product, takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -116,6 +117,7 @@ class Tables:
     members: lmdb._Database
     bonds: lmdb._Database
     merges: lmdb._Database
+    restored: lmdb._Database
     distinct: lmdb._Database
     changes: lmdb._Database
     history: lmdb._Database
@@ -300,6 +302,10 @@ class Reads(FeedReads):
         """Return what is kept of a survivor to take one merge into it back; opaque."""
         return self._calls.get(self._tables.bonds, layout.pack_bond_key(row, sequence))
 
+    def was_restored(self, row: int) -> bool:
+        """Tell whether a row itself was ever given back by an unmerge; it may be merged again."""
+        return self._calls.has(self._tables.restored, layout.pack_u64(row))
+
     def merge(self, sequence: int) -> bytes | None:
         """Return what is kept of a merge; opaque."""
         return self._calls.get(self._tables.merges, layout.pack_u64(sequence))
@@ -429,10 +435,31 @@ class Reads(FeedReads):
         return next(self.marks_between(row, other), None) is not None
 
     def marks_between(self, row: int, other: int) -> Iterator[tuple[int, int]]:
-        """Iterate the pairs of rows of two trees that are marked."""
-        for one, another in product(self.tree(row), self.tree(other)):
-            if self._calls.has(self._tables.distinct, layout.pack_row_pair(one, another)):
+        """Iterate the pairs of rows of two trees that are marked, one of either."""
+        few, many = sorted((self.tree(row), self.tree(other)), key=len)
+        many.sort()
+        for one in few:
+            for another in self.marked_among(one, many):
                 yield one, another
+
+    def marked_among(self, row: int, rows: Sequence[int]) -> Iterator[int]:
+        """Iterate those of some rows, ascending, that a row itself is marked as distinct from.
+
+        Its marks and the rows lead on in each other, so it takes no more steps than the shorter of
+        both has.
+        """
+        place = 0
+        with self._txn.cursor(self._tables.distinct) as cursor:
+            while place < len(rows):
+                if not cursor.set_range(layout.pack_row_pair(row, rows[place])):
+                    return
+                one, other = layout.unpack_row_pair(cursor.key())
+                if one != row:
+                    return
+                place = bisect_left(rows, other, place)
+                if place < len(rows) and rows[place] == other:
+                    yield other
+                    place += 1
 
     def marks(self, row: int, after: int = 0, limit: int | None = None) -> list[DistinctPair]:
         """Return the marks of one row itself, as they were put."""

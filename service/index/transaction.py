@@ -357,7 +357,8 @@ class GroupTransaction:
         for mark in self._view.marks(row):
             self._distinct(DropDistinct(mark.row, mark.other))
         self._timeline.drop_row(row)
-        self._calls.delete(self._tables.merged, stored_row)
+        for table in (self._tables.merged, self._tables.restored):
+            self._calls.delete(table, stored_row)
         for table in (self._tables.history, self._tables.members, self._tables.bonds):
             with self._txn.cursor(table) as cursor:
                 cursor.set_range(stored_row)
@@ -397,6 +398,8 @@ class GroupTransaction:
         self._calls.delete(self._tables.members, place)
         self._calls.delete(self._tables.merged, stored_row)
         self._calls.delete(self._tables.redirects, one.id.encode())
+        sequence = layout.pack_u64(self._view.next_sequence)
+        self._calls.put(self._tables.restored, stored_row, sequence)
         self._record(ChangeKind.RESTORED, one.row, one.id, one.actor, one.reason, one.diff)
 
     def _merged(self, row: int) -> MergedRow:

@@ -73,7 +73,8 @@ def verify(
     - Each change of a live customer and each deletion has its history entry, and each entry its
       change; of a deleted customer only the deletion is left.
     - A merged customer has a place among the members of its survivor and a redirect to it, and ends
-      at a live customer; a survivor can give its members back.
+      at a live customer; a survivor can give its members back. Whoever was ever given back is
+      marked, and nobody else.
     - Redirects end at a live or deleted customer; remembered requests and consumers of the feed are
       within the counters.
     """
@@ -108,6 +109,7 @@ def verify(
     yield from walks.over("members", walks.member)
     yield from walks.over("bonds", walks.bond)
     yield from walks.over("merges", walks.merge)
+    yield from walks.over("restored", walks.restored_row)
     yield from walks.over("redirects", walks.redirect)
     yield from walks.over("requests", walks.request)
 
@@ -128,6 +130,7 @@ class _Walks:
         self._redirects = snapshot.cursor("redirects")
         self._merged = snapshot.cursor("merged")
         self._members = snapshot.cursor("members")
+        self._restored = snapshot.cursor("restored")
         self._blocks = snapshot.cursor("blocks")
         self._distinct = snapshot.cursor("distinct")
         self._older = snapshot.cursor("older")
@@ -419,6 +422,14 @@ class _Walks:
             yield Fault("history", "there is no such change of the row", row, sequence)
         elif entry.kind is not ChangeKind.DELETED and not self._is_kept(row):
             yield Fault("history", "a deleted customer left an entry behind", row, sequence)
+        if entry is not None and entry.kind is ChangeKind.RESTORED:
+            yield from self._marked(row, sequence)
+
+    def _marked(self, row: int, sequence: int) -> Iterator[Fault]:
+        """Whoever was given back is marked with the last time."""
+        stored = self._restored.get(layout.pack_u64(row))
+        if stored is None or stored < layout.pack_u64(sequence):
+            yield Fault("restored", "a customer that was given back is not marked", row, sequence)
 
     def _is_kept(self, row: int) -> bool:
         """Tell whether a row is of a live or merged customer."""
@@ -473,6 +484,13 @@ class _Walks:
         """A merge is one of the feed's changes."""
         if layout.unpack_u64(key) >= self._counters.next_sequence:
             yield Fault("merges", "a merge is ahead", 0, layout.unpack_u64(key))
+
+    def restored_row(self, key: bytes, stored: bytes) -> Iterator[Fault]:
+        """A mark is of the unmerge that gave the customer back."""
+        entry = self._history.get(key + stored)
+        restored = entry and _readable(layout.decode_history, 0, entry)
+        if not restored or restored.kind is not ChangeKind.RESTORED:
+            yield Fault("restored", "nobody gave this customer back", layout.unpack_u64(key))
 
     def redirect(self, key: bytes, _survivor: bytes) -> Iterator[Fault]:
         """A redirect starts at a merged id and leads to a customer, perhaps deleted since."""

@@ -17,6 +17,7 @@ from service.core.model import Channel, Held, Identity
 from service.core.prepare import features
 from service.errors import Deleted, NotFound
 from service.index import (
+    Absorb,
     ChangeKind,
     Decide,
     Decision,
@@ -24,8 +25,10 @@ from service.index import (
     Fault,
     Index,
     Put,
+    PutBond,
     PutEntries,
     PutRows,
+    Release,
     RunKind,
     Shape,
     Snapshot,
@@ -279,3 +282,37 @@ def all_blocks(snapshot: Snapshot) -> list[tuple[bytes, bytes]]:
     ]
     with snapshot.cursor("blocks") as cursor:
         return sorted([*cursor.iternext(), *in_runs])
+
+
+def merge(index: Index, id: str, survivor: str) -> Decide[None]:
+    """Let a customer be part of another, whose card stays as it is."""
+
+    def decide(view: View) -> Decision[None]:
+        row, other = view.find(id).row, view.find(survivor).row
+        stored, card = view.record(row), view.record(other)
+        assert stored is not None
+        assert card is not None
+        old, entries = index.entries_of(read(stored).held), index.entries_of(read(card).held)
+        put = Put(other, survivor, card, entries, entries, ChangeKind.MERGED)
+        absorb = Absorb(row, id, old, other, survivor, view.next_sequence, 0)
+        return Decision(None, (put, absorb, PutBond(other, view.next_sequence, b"bond")))
+
+    return decide
+
+
+def release(index: Index, id: str, survivor: str) -> Decide[None]:
+    """Give the one member of a customer back, as it was."""
+
+    def decide(view: View) -> Decision[None]:
+        row, other = view.row_of(id), view.find(survivor).row
+        assert row is not None
+        merged, card = view.merged(row), view.record(other)
+        assert merged is not None
+        assert card is not None
+        entries = index.entries_of(read(card).held)
+        put = Put(other, survivor, card, entries, entries, ChangeKind.UNMERGED)
+        own = index.entries_of(read(merged.record).held)
+        back = Release(row, id, merged.record, own, features_of(merged.record))
+        return Decision(None, (put, PutBond(other, merged.sequence, None), back))
+
+    return decide

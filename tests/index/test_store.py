@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import subprocess
 import sys
 import threading
 from array import array
-from collections.abc import Callable
+from itertools import combinations, permutations, product
 from pathlib import Path
 
 import lmdb
@@ -19,16 +20,13 @@ from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, LimitExceeded, StorageFault
 from service.index import (
-    Absorb,
     Block,
-    ChangeKind,
     Decision,
     Delete,
     Found,
     Index,
     Kind,
-    Put,
-    PutBond,
+    PutDistinct,
     State,
     View,
     identity_key,
@@ -43,6 +41,7 @@ from tests.index.cards import (
     bounds,
     faults,
     match_key,
+    merge,
     open_index,
     opened,
     read,
@@ -257,20 +256,31 @@ async def test_a_closed_snapshot_says_so(tmp_path: Path) -> None:
         late.record(1)
 
 
-def merge(index: Index, id: str, survivor: str) -> Callable[[View], Decision[None]]:
-    """Let a customer be part of another, whose card stays as it is."""
-
-    def decide(view: View) -> Decision[None]:
-        row, other = view.find(id).row, view.find(survivor).row
-        stored, card = view.record(row), view.record(other)
-        assert stored is not None
-        assert card is not None
-        old, entries = index.entries_of(read(stored).held), index.entries_of(read(card).held)
-        put = Put(other, survivor, card, entries, entries, ChangeKind.MERGED)
-        absorb = Absorb(row, id, old, other, survivor, view.next_sequence, 0)
-        return Decision(None, (put, absorb, PutBond(other, view.next_sequence, b"bond")))
-
-    return decide
+@pytest.mark.parametrize("seed", range(10))
+async def test_marks_between_trees_are_those_of_any_two_rows(tmp_path: Path, seed: int) -> None:
+    """Of small trees and large ones, few marks and many, merged before or after."""
+    draw = random.Random(seed)
+    async with opened(tmp_path) as index:
+        await save_all(index, [Person(f"p{n}") for n in range(40)])
+        live = [f"p{n}" for n in range(40)]
+        chance = draw.choice([0.01, 0.1, 0.6])
+        marked = [pair for pair in combinations(range(1, 41), 2) if draw.random() < chance]
+        marks = [PutDistinct(*pair) for pair in marked]
+        assert await index.submit([lambda _: Decision(None, marks)]) == [None]
+        while len(live) > draw.choice([2, 8, 30]):
+            member = live.pop(draw.randrange(len(live)))
+            assert await index.submit([merge(index, member, draw.choice(live))]) == [None]
+        with index.snapshot() as snapshot:
+            trees = {id: snapshot.tree(snapshot.find(id).row) for id in live}
+            assert sum(map(len, trees.values())) == 40
+            for left, right in permutations(live, 2):
+                wanted = {tuple(sorted(p)) for p in product(trees[left], trees[right])}
+                wanted &= set(marked)
+                one, other = trees[left][0], trees[right][0]
+                found = [tuple(sorted(pair)) for pair in snapshot.marks_between(one, other)]
+                assert len(found) == len(set(found))
+                assert set(found) == wanted
+                assert snapshot.is_distinct(one, other) == bool(wanted)
 
 
 async def test_redirects_are_followed(tmp_path: Path) -> None:

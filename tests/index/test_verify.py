@@ -34,7 +34,9 @@ from tests.index.cards import (
     Person,
     faults,
     features_of,
+    merge,
     opened,
+    release,
     remove,
     save,
     save_all,
@@ -292,6 +294,50 @@ async def test_damage_is_found(tmp_path: Path, name: str) -> None:
         assert table in {fault.table for fault in faults(index)}
 
 
+# Rows: 1 "a", 2 "b", which was given back by sequence 6 and again by 9, 3 "gone" (deleted).
+RESTORED_DAMAGES: dict[str, Damage] = {
+    "mark lost": lambda raw: raw.delete("restored", pack_u64(2)),
+    "mark of an earlier time": lambda raw: raw.put("restored", pack_u64(2), pack_u64(6)),
+    "mark of no entry": lambda raw: raw.put("restored", pack_u64(2), pack_u64(40)),
+    "mark of another entry": lambda raw: raw.put("restored", pack_u64(1), pack_u64(1)),
+    "mark left behind": lambda raw: raw.put("restored", pack_u64(3), pack_u64(3)),
+    "mark cut": lambda raw: raw.put("restored", pack_u64(2), b"\x09"),
+}
+
+
+@pytest.mark.parametrize("name", RESTORED_DAMAGES)
+async def test_a_wrong_mark_of_who_was_given_back_is_found(tmp_path: Path, name: str) -> None:
+    async with opened(tmp_path) as index:
+        await save_all(index, [A, B, Person("gone")])
+        for _ in range(2):
+            assert await index.submit([merge(index, "b", "a")]) == [None]
+            with index.snapshot() as snapshot:
+                merged = snapshot.was_restored(2)
+            assert await index.submit([release(index, "b", "a")]) == [None]
+        await submit_one(index, remove(index, "gone"))
+        with index.snapshot() as snapshot:
+            assert merged, "also while it is merged again"
+            assert [snapshot.was_restored(row) for row in (1, 2, 3)] == [False, True, False]
+        assert faults(index) == []
+    raw = Raw(tmp_path)
+    RESTORED_DAMAGES[name](raw)
+    raw.close()
+    async with opened(tmp_path) as index:
+        assert {fault.table for fault in faults(index)} == {"restored"}
+
+
+async def test_who_was_given_back_is_forgotten_with_the_customer(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await save_all(index, [A, B])
+        await index.submit([merge(index, "b", "a")])
+        await index.submit([release(index, "b", "a")])
+        await index.submit([merge(index, "b", "a")])
+        await submit_one(index, remove(index, "a"))
+        with index.snapshot() as snapshot:
+            assert snapshot.entries("restored") == 0
+        assert faults(index) == []
+
+
 AWAITED = [(b"x.org", 1)]
 
 # Rows: 1 "a", 2 "b" and 3 to 62, all in runs; "p9" was changed since, "p8" deleted.
@@ -372,7 +418,7 @@ async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
             "customers": 50, "distinct": 0, "ids": 50, "changes": 50, "history": 50, "redirects": 0,
                 "requests": 0, "retired": 0, "runs": 0, "waiting": 0,
                 "merged": 0, "members": 0, "bonds": 0, "merges": 0, "older": 0, "consumers": 0,
-                "items": 0, "timeline": 0, "pins": 0,
+                "restored": 0, "items": 0, "timeline": 0, "pins": 0,
         }  # fmt: skip
         await save_all(index, [Person(f"r{n}", (f"{n}@x.org",)) for n in range(50)], bulk=True)
         with index.snapshot() as snapshot:

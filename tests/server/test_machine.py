@@ -57,6 +57,10 @@ class Account:
         """Return how many looks of the first worker came to this."""
         return int(self.page.value(f'namesake_merge_policy_looks_total{{outcome="{outcome}"}}'))
 
+    def wait_for(self, outcome: Outcome, looks: int) -> None:
+        """Wait until so many looks came to this."""
+        wait_until(lambda: self.looks(outcome) == looks)
+
     def summary(self, kind: str) -> v1.MergeRunSummary:
         """Wait for the operation of a kind, of which there is to be one; return its summary."""
         work = Work(self.client)
@@ -157,7 +161,7 @@ def test_who_is_distinct_archived_or_in_too_large_a_group_is_left(account: Accou
 
 
 def test_a_chain_is_left_whole(account: Account) -> None:
-    """Where both ends are as sure of the middle, and not of each other."""
+    """Where both ends are as sure of the middle, and not of each other; whoever is saved."""
     client = account.client
     emails = [f"{name}@chain.example" for name in ("lovelace.ada", "countess")]
     phones = ["+442079460018", "+442079460777"]
@@ -166,10 +170,41 @@ def test_a_chain_is_left_whole(account: Account) -> None:
         client.save(person(emails[number], phones[number], id=id, first_name="Adaline"))
     client.save(person(*emails, *phones, id="middle", first_name="Adaline"))
     wait_until(lambda: account.looks(Outcome.UNSURE) == 1)
+    for number, id in enumerate(("one", "other")):
+        again = person(emails[number], phones[number], id=id, first_name="Adaline", comment="again")
+        client.save(again)
+        account.wait_for(Outcome.UNSURE, number + 2)
     assert account.merges() == []
     client.delete("other")
     client.save(person(*emails, *phones, id="middle", first_name="Adaline", comment="again"))
     wait_until(lambda: account.merged() == {("one", "middle")})
+
+
+def test_a_mark_stands_against_whoever_is_saved(account: Account) -> None:
+    """Those that it is of, and a third who is the same as both."""
+    client = account.client
+    for id in "abc":
+        client.save(card(1, id))
+    client.call(client.duplicates.MarkDistinct, v1.MarkDistinctRequest(ids=["a", "c"]))
+    account.policy(on_save=True)
+    for number, id in enumerate("bca", 1):
+        client.save(card(1, id, comment="again"))
+        account.wait_for(Outcome.DISTINCT, number)
+    assert account.merges() == []
+
+
+def test_a_group_of_a_scan_is_left_with_whoever_is_the_same(account: Account) -> None:
+    """A scan keeps those who are distinct out of a group, where they stand against it too."""
+    client = account.client
+    for id in "abc":
+        client.save(card(1, id))
+    client.call(client.duplicates.MarkDistinct, v1.MarkDistinctRequest(ids=["a", "c"]))
+    import_whole(client, "others", pairs(range(2, 4), "0"), pairs(range(2, 4), "1"))
+    account.policy(on_scan=True)
+    Work(client).scan()
+    summary = account.summary("merge-scan")
+    assert (summary.looked_at, summary.merges, summary.left) == (3, 2, 1)
+    assert account.merged() == {("p2-0", "p2-1"), ("p3-0", "p3-1")}
 
 
 def test_what_somebody_unmerged_is_not_merged_again(account: Account) -> None:
@@ -220,8 +255,12 @@ def test_what_an_import_created_is_merged_once_it_is_done(account: Account) -> N
     assert account.merged() == {("p1-0", "p1-1"), ("p2-0", "p2-1", "p2-2"), ("p3-0", "p3-2")}
     assert {one.run for one in account.merges()} == {"import-job"}
     import_whole(client, "job")  # it is done already
+    import_whole(client, "known", [card(1, "p1-0", comment="nobody new")])
+    import_whole(client, "empty")
     import_whole(client, "none", [card(21, "z2")])
     wait_until(lambda: len(Work(client).page().operations) == 2)
+    time.sleep(1)  # several looks
+    assert len(Work(client).page().operations) == 2
     assert len(account.merges()) == 3
 
 

@@ -18,7 +18,7 @@ REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
 
 
 def begun(client: Client) -> tuple[int, Iterator[v1.BackUpResponse]]:
-    """Begin a backup and stop reading it; return about how many bytes it will still have, and them."""
+    """Begin a backup and stop reading it; return about how many bytes are left, and them."""
     stream = back_up(client)
     total = next(stream).total_bytes
     return total - len(next(stream).chunk), stream
