@@ -11,11 +11,11 @@ whose it is. Everything else has one answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -98,9 +98,9 @@ class Survivorship:
             if check:  # before it grows with every further member
                 check_counts(card, self._settings)
         for name, who in chosen:
+            if name == "contacts" and who in members:
+                numbers |= _number(sources[who], card, who, step.numbers)
             wire.copy_field(sources[who], card, name)
-            if name == "contacts":
-                numbers |= {(who, contact.id): contact.id for contact in card.contacts}
         return card, numbers
 
 
@@ -109,14 +109,35 @@ def _fill(
 ) -> dict[tuple[str, str], str]:
     """Fill a card from a member, whose contacts have known numbers; return which they got."""
     own = [contact.id for contact in member.contacts]
-    taken = {contact.id: wire.contact_key(contact) for contact in card.contacts}
-    for contact in member.contacts:
-        # A number says nothing across two customers.
-        contact.id = numbers.get((who, contact.id), contact.id)
-        key = wire.contact_key(contact)
-        if taken.get(contact.id, key) != key:
-            contact.id = ""
+    _clear_numbers(member, card, who, numbers)
     return {(who, number): now for number, now in zip(own, wire.fill(card, member), strict=True)}
+
+
+def _number(
+    member: v1.Customer, card: v1.Customer, who: str, numbers: Numbers
+) -> dict[tuple[str, str], str]:
+    """Number the contacts of a member that stand for those of a card; return which they got."""
+    own = [contact.id for contact in member.contacts]
+    _clear_numbers(member, card, who, numbers)
+    both = v1.Customer(contacts=[*card.contacts, *member.contacts])
+    wire.number_contacts(both)
+    for contact, numbered in zip(member.contacts, both.contacts[len(card.contacts) :], strict=True):
+        contact.id = numbered.id
+    return {(who, number): one.id for number, one in zip(own, member.contacts, strict=True)}
+
+
+def _clear_numbers(member: v1.Customer, card: v1.Customer, who: str, numbers: Numbers) -> None:
+    """Give a member's contacts their known numbers, and clear those that another person has.
+
+    A number says nothing across two customers.
+    """
+    known = {contact.id: numbers.get((who, contact.id), "") for contact in member.contacts}
+    taken = {contact.id: wire.contact_key(contact) for contact in card.contacts}
+    reserved = set(known.values())
+    for contact in member.contacts:
+        number = known[contact.id] or (contact.id if contact.id not in reserved else "")
+        key = wire.contact_key(contact)
+        contact.id = number if taken.get(number, key) == key else ""
 
 
 def _copy(card: v1.Customer) -> v1.Customer:
@@ -212,6 +233,8 @@ class _Edits:
     def _entries(self, was: Any, now: Any, new: Any, result: Any, at: Path, name: str) -> None:
         """Merge three of a list or map, entry by entry."""
         w, n, m = (_by_key(message, name) for message in (was, now, new))
+        if name == "contacts":
+            m = _renumbered(m, w, n)
         merged = {
             key: entry
             for key in {**m, **n, **w}
@@ -367,6 +390,26 @@ def _strip(message: Any) -> None:
         elif name in ("emails", "phones", "addresses", "contacts"):
             for entry in value:
                 _strip(entry)
+
+
+def _renumbered(
+    contacts: Mapping[Hashable, v1.Contact],
+    was: Container[Hashable],
+    now: Mapping[Hashable, v1.Contact],
+) -> dict[Hashable, v1.Contact]:
+    """Return contacts that come back with other numbers where these were given away meanwhile."""
+    found: dict[Hashable, v1.Contact] = {}
+    for number, contact in contacts.items():
+        other = now.get(number)
+        if other is None or number in was or wire.contact_key(other) == wire.contact_key(contact):
+            found[number] = contact
+            continue
+        free = (str(n) for n in count(1) if not {str(n)} & {*found, *contacts, *now})
+        again = v1.Contact()
+        again.CopyFrom(contact)
+        again.id = next(free)
+        found[again.id] = again
+    return found
 
 
 def _primary(

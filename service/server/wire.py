@@ -639,7 +639,7 @@ def _seal(card: Card, checked: list[Checked], findings: _Findings) -> Sealed:
             phone.type = cast(v1.PhoneType.ValueType, found.phone_type or 0)
             if found.normal and _is_mobile(phone):
                 mobiles.append(found.normal)
-    numbered = _number_contacts(customer) if customer.contacts else ()
+    numbered = number_contacts(customer) if customer.contacts else ()
     _dedupe(customer)
     # What `held` would read back, without reading it back.
     held = Held(
@@ -701,7 +701,7 @@ def _write_finding(target: v1.Finding, finding: Finding) -> None:
         target.mx_hosts.extend(finding.mx_hosts)
 
 
-def _number_contacts(customer: v1.Customer) -> tuple[int, ...]:
+def number_contacts(customer: v1.Customer) -> tuple[int, ...]:
     """Give ids to the contacts that have none; return their places."""
     without = tuple(place for place, one in enumerate(customer.contacts) if not one.id)
     taken = {contact.id for contact in customer.contacts}
@@ -926,7 +926,7 @@ def _unite_contacts(stored: v1.Customer, given: v1.Customer, given_wins: bool) -
         _unite_points(same, contact, given_wins)
         _unite_consents(same, contact, given_wins)
         same.primary = same.primary or contact.primary
-    _number_contacts(stored)
+    number_contacts(stored)
     return became
 
 
