@@ -11,7 +11,7 @@ whose it is. Everything else has one answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -394,7 +394,7 @@ def _strip(message: Any) -> None:
 
 def _renumbered(
     contacts: Mapping[Hashable, v1.Contact],
-    was: Container[Hashable],
+    was: Mapping[Hashable, v1.Contact],
     now: Mapping[Hashable, v1.Contact],
 ) -> dict[Hashable, v1.Contact]:
     """Return contacts that come back with other numbers where these were given away meanwhile."""
@@ -404,7 +404,8 @@ def _renumbered(
         if other is None or number in was or wire.contact_key(other) == wire.contact_key(contact):
             found[number] = contact
             continue
-        free = (str(n) for n in count(1) if not {str(n)} & {*found, *contacts, *now})
+        taken = {*was, *now, *contacts, *found}
+        free = (str(n) for n in count(1) if str(n) not in taken)
         again = v1.Contact()
         again.CopyFrom(contact)
         again.id = next(free)
