@@ -91,12 +91,10 @@ class _Eraser:
             elif entry.kind is ChangeKind.UNMERGED:
                 self._forget_release(row, entry)
         for stay in self._stays_of(row):
-            if stay.survivor in self.going:
-                continue  # and what that one carried is of its own card
-            gone = self._card(row, stay.sequence)
+            gone = self._cards(row, stay)
             for each in self._carried(stay):
                 if each.survivor not in self.going and self._is_there(each.survivor):
-                    span = _Span(*each[1:], [gone], {each.until_us})
+                    span = _Span(*each[1:], [*gone], {each.until_us})
                     self._left.setdefault(each.survivor, []).append(span)
 
     def _carried(self, stay: Stay) -> Iterable[Stay]:
@@ -236,14 +234,16 @@ class _Eraser:
             if entry.kind is ChangeKind.UNMERGED and entry.time_us in span.ends_us:
                 self._forget_release(row, entry)
 
-    def _card(self, row: int, sequence: int) -> bytes:
-        """Return what a row's card was after a change."""
-        card = record_of(self.reads, row)
+    def _cards(self, row: int, stay: Stay) -> list[bytes]:
+        """Return what a row's card was in a stay: another where members of its own left."""
+        card, found = record_of(self.reads, row), list[bytes]()
         for entry in self._history(row):
-            if entry.sequence <= sequence:
+            if entry.time_us <= stay.until_us:
+                found.append(card)
+            if entry.sequence <= stay.sequence:
                 break
             card = self.codec.taken_back(card, entry.diff)
-        return card
+        return found
 
     def _history(self, row: int) -> Iterator[HistoryEntry]:
         """Yield a history, newest first."""
