@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -16,12 +17,13 @@ import pytest
 
 from namesake import v1
 from service.core.model import Action
-from service.identity.bonds import record_of
+from service.identity.bonds import Evidence, record_of
+from service.identity.merging import Asked, Plan, Why
 from service.index import Reads
 from service.index.layout import ROW_MAX, TABLES
 from service.server import wire
 from service.settings import Settings
-from tests.identity.test_merging import WHY, Merging, ada, merging
+from tests.identity.test_merging import WHY, Merging, ada, merges, merging
 
 SEEDS = 40
 STEPS = 30
@@ -218,3 +220,21 @@ async def test_any_number_of_merges_is_gone_through(tmp_path: Path) -> None:
             sys.setrecursionlimit(limit)
         assert not is_said(one, "only of a")
         one.verify()
+
+
+async def test_words_about_merges_go_and_who_was_merged_stays(tmp_path: Path) -> None:
+    """With the first of them that is deleted; those of other merges stay."""
+    async with merging(tmp_path) as one:
+        for id in "abcd":
+            await one.save(ada(id))
+        why = Why("policy", "alike", evidence=Evidence("scan-1", 0.99, ("the same name",)))
+        for ids in (("a", "b"), ("c", "d")):
+            await one.merger.merge(Plan(tuple(Asked(id) for id in ids)), why)
+        other, first = merges(one)
+        await one.merge("c", "a")
+        await one.unmerge("b")
+        await one.home.registry.delete("b", "", "wanted it", "steward")
+        third, *kept = merges(one)
+        wordless = replace(first, reason="", evidence=(), undone=("b",))
+        assert (kept, third.reason) == ([other, wordless], WHY.reason)
+        assert (wordless.run, wordless.probability) == ("scan-1", 0.99)
