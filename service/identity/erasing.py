@@ -170,18 +170,23 @@ class _Eraser:
 
     def erase(self) -> None:
         """Rewrite the histories of survivors."""
+        self._add_others()
         for row, left in self._left.items():
-            self._erase(row, _united([*left, *self._others(row)]))
+            self._erase(row, _united(left))
 
-    def _others(self, row: int) -> Iterator[_Span]:
-        """Yield when customers were part of a survivor, or of its members, that are deleted."""
-        seen, left = {row}, [row]
+    def _add_others(self) -> None:
+        """Find when customers were part of the survivors that are deleted already.
+
+        Also as members of their members; each row is looked at once.
+        """
+        seen = set(self._left)
+        left = [*seen]
         while left:
             one = left.pop()
             for stay in self._stays_at(one):
                 for each in self._carried(stay):
-                    if each.survivor == row:
-                        yield _Span(*each[1:])
+                    if each.survivor in self._left:
+                        self._left[each.survivor].append(_Span(*each[1:]))
             members = self._members_ever(one) - seen
             seen |= members
             left += members
