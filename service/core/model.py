@@ -308,10 +308,16 @@ class Codec(Protocol):
     def taken_back(self, card: bytes, diff: bytes) -> bytes:
         """Return a body as it was before a difference, of a record or body as it was after it."""
 
-    def erased(self, diff: bytes, gone: bytes, kept: Sequence[bytes]) -> bytes:
-        """Return a difference without what came from a card that is to be forgotten.
+    def noted_members(self, diff: bytes) -> Sequence[str]:
+        """Return the ids that `note_members` added to a difference."""
 
-        That is what the card `gone` says and none of the cards `kept` does, in either of the two.
+    def forgetting(
+        self, gone: Sequence[bytes], before: bytes, after: bytes
+    ) -> Callable[[bytes], bytes]:
+        """Return what takes customers out of the differences that lead from `before` to `after`.
+
+        In every field of which one of the cards `gone` says something, only what one of the two
+        has remains. So the differences still lead from the one to the other.
         """
 
     def held(self, record: bytes) -> Held:

@@ -52,7 +52,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class MergeRecord:
-    """A merge that was done, for ever: ids and words, no values of cards."""
+    """A merge that was done, for ever: ids and words, no values of cards.
+
+    The words go with the first of its customers that is deleted.
+    """
 
     survivor: str
     members: tuple[str, ...]
@@ -63,6 +66,10 @@ class MergeRecord:
     probability: float = 0.0
     evidence: tuple[str, ...] = ()
     undone: tuple[str, ...] = field(default=())
+
+    def wordless(self) -> MergeRecord:
+        """Return it without the words, which may say something of a customer that is deleted."""
+        return replace(self, reason="", evidence=())
 
     def encoded(self) -> bytes:
         """Return what is stored of it."""

@@ -272,7 +272,7 @@ class Operations:
                 await self._attend(operation.name, task, progress)
             except asyncio.CancelledError:  # by `close`
                 await _stop(task)
-                ended: _Ended = (None, INTERRUPTED)
+                ended: _Ended = (None, INTERRUPTED) if _is_broken_off(task) else _ended(task)
             else:
                 await _stop(task)
                 ended = _ended(task)
@@ -384,9 +384,26 @@ INTERRUPTED = Failure(Interrupted.reason, "the server stopped in the middle; sta
 _UNEXPECTED = Failure(NamesakeError.reason, "an unexpected fault; see the log")
 
 
+async def whole(step: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Return what a step comes to that is done whole or not at all, cancelled meanwhile or not.
+
+    It may be durable when the cancellation comes: work that is this one step was done then.
+    """
+    task = asyncio.create_task(step)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    return task.result()
+
+
 async def _stop(task: asyncio.Task[Done]) -> None:
     task.cancel()
     await asyncio.wait({task})
+
+
+def _is_broken_off(task: asyncio.Task[Done]) -> bool:
+    """Tell whether work ended because it was told to, or in trouble as the server stopped."""
+    return task.cancelled() or task.exception() is not None
 
 
 def _ended(task: asyncio.Task[Done]) -> _Ended:

@@ -470,14 +470,18 @@ class Registry:
         return ",".join(self._codec.held(_record(view, row)).id for row in rows)
 
     def _remembered(self, terms: Terms, view: View) -> Saved | None:
-        """Return the outcome of an earlier try with the same request id."""
+        """Return the outcome of an earlier try with the same request id.
+
+        It was done, so it is not refused where the customer was merged since: that is read as
+        anybody reads it, where its id leads.
+        """
         past = view.request(terms.request_id)
         if past is None:
             return None
-        record = view.record(past.row)
-        if record is None:
+        row = view.live_row(past.row)
+        if not row:
             raise Deleted("the customer that this request saved was deleted since")
-        return Saved(Outcome(past.kind), past.row, record, past.sequence)
+        return Saved(Outcome(past.kind), row, _record(view, row), past.sequence)
 
 
 class _Ids:

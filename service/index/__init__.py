@@ -47,7 +47,6 @@ from service.index.mutations import (
     Outcome,
     Put,
     PutBond,
-    PutDiff,
     PutDistinct,
     PutEntries,
     PutGroups,
@@ -58,6 +57,7 @@ from service.index.mutations import (
     PutRequest,
     PutRows,
     Release,
+    Reword,
     SortWaiting,
 )
 from service.index.rekey import rekey
@@ -112,7 +112,6 @@ __all__ = [
     "Put",
     "PutBond",
     "PutConsumer",
-    "PutDiff",
     "PutDistinct",
     "PutEntries",
     "PutGroups",
@@ -127,6 +126,7 @@ __all__ = [
     "Reads",
     "Release",
     "Remembered",
+    "Reword",
     "RunKind",
     "Shape",
     "Snapshot",

@@ -78,8 +78,8 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class PutDiff:
-    """Replace the difference of a history entry that is there: what a deleted customer left in it.
+class Reword:
+    """Let a history entry that is there say something else: what a deleted customer left in it.
 
     Found by a decision that called `View.flush` before it read histories.
     """
@@ -87,6 +87,7 @@ class PutDiff:
     row: int
     sequence: int
     diff: bytes
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,7 @@ Mutation = (
     | PutRows
     | PutEntries
     | Delete
-    | PutDiff
+    | Reword
     | PutOperation
     | PutRequest
     | Absorb

@@ -31,7 +31,6 @@ from service.index.mutations import (
     Outcome,
     Put,
     PutBond,
-    PutDiff,
     PutDistinct,
     PutEntries,
     PutGroups,
@@ -42,6 +41,7 @@ from service.index.mutations import (
     PutRequest,
     PutRows,
     Release,
+    Reword,
     SortWaiting,
 )
 from service.index.runs import identity_entry
@@ -170,8 +170,8 @@ class GroupTransaction:
                 self._add_run(RunKind.BLOCKS, blocks)
             case Delete():
                 self._delete(mutation)
-            case PutDiff():
-                self._put_diff(mutation)
+            case Reword():
+                self._reword(mutation)
             case PutOperation():
                 self._operation(mutation)
             case PutRequest():
@@ -365,14 +365,13 @@ class GroupTransaction:
                 while cursor.key().startswith(stored_row):
                     cursor.delete()  # and stand on the next, or on nothing: b""
 
-    def _put_diff(self, put: PutDiff) -> None:
+    def _reword(self, put: Reword) -> None:
         key = layout.pack_history_key(put.row, put.sequence)
         stored = self._calls.get(self._tables.history, key)
         assert stored is not None, "read before"
         entry = layout.decode_history(put.sequence, stored)
-        stored = layout.encode_history(
-            entry.kind, entry.time_us, entry.actor.encode(), entry.reason.encode(), put.diff
-        )
+        who, why = entry.actor.encode(), put.reason.encode()
+        stored = layout.encode_history(entry.kind, entry.time_us, who, why, put.diff)
         self._calls.put(self._tables.history, key, stored)
 
     def _absorb(self, one: Absorb) -> None:

@@ -149,16 +149,41 @@ def history_of(
     A merge or unmerge is in the histories of all whom it concerns: the survivor's is given.
     """
     histories = (_before(reads, one, before_sequence) for one in reads.tree(row))
-    yield from islice(_once(merge(*histories, key=_newest)), limit)
+    yield from islice(_once(reads, merge(*histories, key=_newest)), limit)
 
 
 def _newest(item: tuple[int, HistoryEntry]) -> int:
     return -item[1].sequence
 
 
-def _once(entries: Iterator[tuple[int, HistoryEntry]]) -> Iterator[tuple[int, HistoryEntry]]:
+def _once(
+    reads: Reads, entries: Iterator[tuple[int, HistoryEntry]]
+) -> Iterator[tuple[int, HistoryEntry]]:
     for _, same in groupby(entries, _newest):
-        yield next(same)  # `merge` is stable, and a survivor stands before its members
+        first, *more = same
+        yield first if not more else _survivors(reads, [first, *more])
+
+
+def _survivors(reads: Reads, same: Sequence[tuple[int, HistoryEntry]]) -> tuple[int, HistoryEntry]:
+    """Return which entry of one change is the survivor's, whoever is whose member by now.
+
+    An absorbed one's has no difference. Of an unmerge through several customers all have one, and
+    the survivor is the one that was no member then.
+    """
+    own = [(row, entry) for row, entry in same if entry.diff]
+    if len(own) > 1:
+        own = [(row, entry) for row, entry in own if not _was_merged(reads, row, entry.sequence)]
+    return own[0] if own else same[0]
+
+
+def _was_merged(reads: Reads, row: int, sequence: int) -> bool:
+    """Tell whether a customer was part of another before a change: its history says so last."""
+    for _, entry in _before(reads, row, sequence):
+        if entry.kind is ChangeKind.MERGED and not entry.diff:
+            return True
+        if entry.kind is ChangeKind.RESTORED:
+            return False
+    return False
 
 
 def _before(reads: Reads, row: int, sequence: int) -> Iterator[tuple[int, HistoryEntry]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -11,63 +11,81 @@ from namesake import v1
 
 Keys = Mapping[str, Callable[[Any], Hashable]]  # list field → the key of an entry
 
+_CUSTOM = "custom_fields"  # a list whose entries have names
 
-class Forgotten:
-    """What a card says that others do not.
 
-    An entry of a list is theirs where they have one of its key; another field where they have its
-    value. What the card says of a field of which they say nothing is its, whatever it became.
+class Erasure:
+    """What remains of cards from whose time customers are forgotten.
+
+    In every field of which one of these says something, only what a kept card has remains, as this
+    has it but for findings. An entry of the same key as a kept one gives way to that. So a kept
+    card is left as it is.
     """
 
-    def __init__(self, gone: v1.Customer, kept: Sequence[v1.Customer], keys: Keys) -> None:
+    def __init__(
+        self, gone: Sequence[v1.Customer], kept: Sequence[v1.Customer], keys: Keys
+    ) -> None:
         self._keys = keys
-        theirs = {element for card in kept for element in self._elements(card)}
-        said = {field.name for card in kept for field, _ in card.ListFields()}
-        self._gone = set(self._elements(gone)) - theirs
-        self._whole = {
-            field.name for field, _ in gone.ListFields() if not self._is_list(field.name)
-        } - said
+        self._names = {field.name for card in gone for field, _ in card.ListFields()}
+        self._kept: dict[tuple[str, Hashable], dict[Hashable, Any]] = {}
+        for card in kept:
+            for name in self._names:
+                for key, value in self._elements(card, name):
+                    self._kept.setdefault((name, key), {}).setdefault(_plain(value), value)
 
-    def _is_list(self, name: str) -> bool:
-        return name in self._keys or name == "custom_fields"
-
-    def _elements(self, card: v1.Customer) -> Iterator[tuple[str, Hashable]]:
-        for field, value in card.ListFields():
-            if self._is_list(field.name):
-                yield from ((field.name, self._key(field.name, entry)) for entry in value)
-            else:
-                yield field.name, _value(value)
-
-    def _key(self, name: str, entry: Any) -> Hashable:
-        return entry if name == "custom_fields" else self._keys[name](entry)
+    def _elements(self, card: v1.Customer, name: str) -> Iterator[tuple[Hashable, Any]]:
+        value = getattr(card, name)
+        if name == _CUSTOM:
+            yield from value.items()
+        elif name in self._keys:
+            yield from ((self._keys[name](entry), entry) for entry in value)
+        elif value if not isinstance(value, Message) else card.HasField(cast(Any, name)):
+            yield None, value
 
     def erase_from(self, card: v1.Customer) -> None:
-        """Take it out of a card."""
-        for field, value in card.ListFields():
-            name: Any = field.name
-            if name == "custom_fields":
-                for key in [key for key in value if (name, key) in self._gone]:
-                    del value[key]
-            elif name in self._keys:
-                _keep(
-                    value,
-                    (entry for entry in value if (name, self._key(name, entry)) not in self._gone),
-                )
-            elif name in self._whole or (name, _value(value)) in self._gone:
-                card.ClearField(name)
+        """Take out the rest."""
+        for name in self._names:
+            left = [
+                (key, _copy(instead))
+                for key, value in self._elements(card, name)
+                if (instead := self._instead(name, key, value)) is not None
+            ]
+            card.ClearField(cast(Any, name))
+            for key, value in left:
+                self._put(card, name, key, value)
+
+    def _instead(self, name: str, key: Hashable, value: Any) -> Any:
+        """Return what stands for an element: itself, what is kept of its key, or None."""
+        kept = self._kept.get((name, key))
+        if kept is None:
+            return None
+        if _plain(value) in kept:
+            return value
+        return next(iter(kept.values())) if name in self._keys or name == _CUSTOM else None
+
+    def _put(self, card: v1.Customer, name: str, key: Any, value: Any) -> None:
+        if name == _CUSTOM:
+            card.custom_fields[key].CopyFrom(value)
+        elif name in self._keys:
+            getattr(card, name).append(value)
+        elif isinstance(value, Message):
+            getattr(card, name).CopyFrom(value)
+        else:
+            setattr(card, name, value)
 
 
-def _keep(entries: Any, kept: Iterable[Any]) -> None:
-    copies = [entry if isinstance(entry, str) else _copy(entry) for entry in kept]
-    del entries[:]
-    entries.extend(copies)
+def _plain(value: Any) -> Hashable:
+    """Return an element for comparison, without findings."""
+    if not isinstance(value, Message):
+        return cast(Hashable, value)
+    plain = _copy(value)
+    for point in (plain, *getattr(plain, "emails", ()), *getattr(plain, "phones", ())):
+        if isinstance(point, (v1.EmailAddress, v1.PhoneNumber)):
+            point.ClearField("finding")
+    return cast(Hashable, plain.SerializeToString(deterministic=True))
 
 
-def _copy(entry: Any) -> Any:
-    return type(entry).FromString(entry.SerializeToString())
-
-
-def _value(value: Any) -> Hashable:
-    if isinstance(value, Message):
-        return value.SerializeToString(deterministic=True)
-    return cast(Hashable, value)
+def _copy(value: Any) -> Any:
+    if not isinstance(value, Message):
+        return value
+    return type(value).FromString(value.SerializeToString())

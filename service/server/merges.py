@@ -10,9 +10,9 @@ from namesake import v1
 from service.core.model import Action
 from service.errors import InvalidArgument
 from service.identity.bonds import merge_record
-from service.identity.merging import Asked, Parting, Plan, Why
+from service.identity.merging import Asked, Merger, Parting, Plan, Why
 from service.identity.operations import Done as Ended
-from service.identity.operations import Facts, Operation, Progress
+from service.identity.operations import Facts, Operation, Progress, Work, whole
 from service.identity.policy import Policy, policy_of, set_policy
 from service.identity.undoing import Undoing
 from service.server import wire
@@ -58,12 +58,7 @@ class MergeService(v1.MergeServiceServicer):
         if len(request.plan.members) <= self._settings.merge_at_once:
             return merge_operation((await account.merger.merge(plan, why)).sequence)
 
-        async def work(_operation: Operation, progress: Progress) -> Ended:
-            progress.tell("merging", 0.0)
-            done = await account.merger.merge(plan, why)
-            progress.tell("merging", 1.0, merges=1)
-            return Ended({"sequence": done.sequence})
-
+        work = merge_work(account.merger, plan, why)
         facts: Facts = {"survivor": plan.customers[0].id, "members": len(plan.customers) - 1}
         return operation_message(await account.operations.start("merge", facts, why.actor, work))
 
@@ -169,6 +164,18 @@ class MergeService(v1.MergeServiceServicer):
         policy = Policy(**{field.name: getattr(given, field.name) for field in fields(Policy)})
         stored = await set_policy(caller().account.index, policy)
         return v1.SetMergePolicyResponse(policy=v1.MergePolicy(**asdict(stored)))
+
+
+def merge_work(merger: Merger, plan: Plan, why: Why) -> Work:
+    """Return the work of a merge in the background, which is done whole or not at all."""
+
+    async def work(_operation: Operation, progress: Progress) -> Ended:
+        progress.tell("merging", 0.0)
+        done = await whole(merger.merge(plan, why))
+        progress.tell("merging", 1.0, merges=1)
+        return Ended({"sequence": done.sequence})
+
+    return work
 
 
 def _plan(plan: v1.MergePlan) -> Plan:

@@ -70,6 +70,12 @@ def merge_operation(sequence: int) -> Any:
     return message
 
 
+def _done_at_once(name: str) -> int:
+    """Return the sequence of the merge whose operation was answered done, 0 for any other name."""
+    at_once = _AT_ONCE.fullmatch(name)
+    return int(at_once[1]) if at_once else 0
+
+
 class OperationsService:
     """See google/longrunning/operations.proto, and `namesake.v1` for what begins operations."""
 
@@ -79,8 +85,8 @@ class OperationsService:
 
     async def GetOperation(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Return an operation as it is."""
-        if at_once := _AT_ONCE.fullmatch(request.name):
-            return merge_operation(int(at_once[1]))
+        if sequence := _done_at_once(request.name):
+            return merge_operation(sequence)
         return operation_message(caller().account.operations.get(request.name))
 
     async def ListOperations(self, request: Any, context: Context) -> Any:  # noqa: N802
@@ -105,16 +111,24 @@ class OperationsService:
 
     async def CancelOperation(self, request: Any, context: Context) -> Empty:  # noqa: N802
         """Ask for an end, which comes soon."""
+        if sequence := _done_at_once(request.name):
+            merge_operation(sequence)  # raises where there is no such merge
+            return Empty()
         await caller().account.operations.cancel(request.name)
         return Empty()
 
     async def DeleteOperation(self, request: Any, context: Context) -> Empty:  # noqa: N802
-        """Forget an operation that is done."""
+        """Forget an operation that is done; of one that was done at once nothing is kept."""
+        if sequence := _done_at_once(request.name):
+            merge_operation(sequence)  # raises where there is no such merge
+            return Empty()
         await caller().account.operations.delete(request.name)
         return Empty()
 
     async def WaitOperation(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Return an operation when it is done, or as it is when the time is up."""
+        if sequence := _done_at_once(request.name):
+            return merge_operation(sequence)
         timeout_s = float(self._settings.operation_wait_s)
         if request.HasField("timeout"):
             asked_s = request.timeout.seconds + request.timeout.nanos / 1e9

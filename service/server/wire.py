@@ -8,7 +8,7 @@ forms, time zones, messages) is not stored but given out.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ from service.core.model import (
 from service.core.prepare import Judged, features, pack, phone_display
 from service.errors import InvalidArgument, NamesakeError
 from service.identity.batches import Incoming
-from service.server.erasure import Forgotten
+from service.server.erasure import Erasure
 from service.server.rules import OUTPUT_ONLY, check_added, check_once, check_shape, check_whole
 from service.settings import Settings
 from service.transfer import arrow
@@ -393,17 +393,17 @@ class Records:
         take_back(customer, diff)
         return customer.SerializeToString(deterministic=True)
 
-    def erased(self, diff: bytes, gone: bytes, kept: Sequence[bytes]) -> bytes:
-        """Return a difference without what came from a card; see `Codec.erased`."""
-        change = v1.Change.FromString(diff)
-        forgotten = Forgotten(body_of(gone), [body_of(card) for card in kept], _FOREIGN_KEYS)
-        forgotten.erase_from(change.before)
-        forgotten.erase_from(change.after)
-        same = [n for n in change.fields.paths if not _differ(change.before, change.after, n)]
-        _clear(change.before, same)
-        _clear(change.after, same)
-        change.fields.paths[:] = [name for name in change.fields.paths if name not in same]
-        return change.SerializeToString(deterministic=True)
+    def noted_members(self, diff: bytes) -> Sequence[str]:
+        """Return the ids that `note_members` added to a difference."""
+        return v1.Change.FromString(diff).merged_ids
+
+    def forgetting(
+        self, gone: Sequence[bytes], before: bytes, after: bytes
+    ) -> Callable[[bytes], bytes]:
+        """Return what takes cards out of differences; see `Codec.forgetting`."""
+        kept = [body_of(before), body_of(after)]
+        erasure = Erasure([body_of(card) for card in gone], kept, LIST_KEYS)
+        return partial(_erased, erasure)
 
     def held(self, record: bytes) -> Held:
         """Read back what the index keeps of a record."""
@@ -425,6 +425,17 @@ class Records:
                     if role:  # the one flag that is the address's, not the domain's
                         email.finding.flags.insert(0, v1.EMAIL_FLAG_ROLE_ACCOUNT)
         return _sealed(customer)
+
+
+def _erased(erasure: Erasure, diff: bytes) -> bytes:
+    change = v1.Change.FromString(diff)
+    erasure.erase_from(change.before)
+    erasure.erase_from(change.after)
+    same = [n for n in change.fields.paths if not _differ(change.before, change.after, n)]
+    _clear(change.before, same)
+    _clear(change.after, same)
+    change.fields.paths[:] = [name for name in change.fields.paths if name not in same]
+    return change.SerializeToString(deterministic=True)
 
 
 def dressed(record: bytes) -> v1.Customer:
@@ -986,5 +997,3 @@ LIST_KEYS: Mapping[str, Callable[[Any], Hashable]] = {
     "identities": lambda identity: (identity.type, identity.value),
     **{name: lambda word: word for name in WORD_LISTS},
 }
-# Across customers a contact's id says nothing.
-_FOREIGN_KEYS = {**LIST_KEYS, "contacts": contact_key}

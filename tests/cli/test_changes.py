@@ -8,7 +8,7 @@ from typing import IO, Any
 import pytest
 
 from tests.cli.conftest import Namesake, run, running
-from tests.conftest import Server, StartServer
+from tests.conftest import Server, StartServer, wait_until
 
 
 def save(server: Server, *ids: str) -> None:
@@ -81,9 +81,7 @@ def test_who_fell_behind_is_told_what_to_do(start_server: StartServer) -> None:
     save(server, "a")
     assert ids(server, "--consumer", "crm") == ["a"]
     save(server, "b", "c", "d")
-    told = ""
-    while "lost" not in told:
-        told = run("changes", "consumers", server=server.address).out
+    wait_until(lambda: "lost" in run("changes", "consumers", server=server.address).out)
     done = run("changes", "--consumer", "crm", "--until-now", server=server.address)
     assert done.status == 1
     assert "SEQUENCE_UNAVAILABLE consumer:" in done.err

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from namesake import v1
-from service.core.model import Action, Lookup
+from service.core.model import Action, Lookup, Outcome
 from service.errors import (
     Deleted,
     InvalidArgument,
@@ -27,10 +28,15 @@ from service.errors import (
 from service.identity import distinct
 from service.identity.bonds import MergeRecord, merge_record
 from service.identity.merging import Asked, Done, Merger, Plan, Why
+from service.identity.operations import ATTEND_S, Operation, Operations, Progress
+from service.identity.operations import Done as Ended
 from service.identity.registry import Saved, Terms
-from service.index import State
+from service.index import Decision, State, View
 from service.index.layout import TABLES
 from service.server import wire
+from service.server.changes import history_of
+from service.server.merges import merge_work
+from service.server.pages import POSITION_LIMIT
 from service.server.survivorship import Survivorship
 from tests.identity.test_batches import Home, customer, home
 
@@ -463,6 +469,102 @@ async def test_a_request_is_done_once(tmp_path: Path) -> None:
             await one.save(ada(id))
         plan, why = Plan((Asked("a"), Asked("b"))), Why("steward", request_id="r1")
         assert await one.merger.merge(plan, why) == await one.merger.merge(plan, why)
+
+
+async def test_a_request_is_answered_after_a_merge(tmp_path: Path) -> None:
+    """With whom it is now, as its id leads there; not where all of it was deleted."""
+    terms = replace(TERMS, request_id="once")
+    async with merging(tmp_path) as one:
+        await one.save(ada("a"))
+        registry, settings = one.home.registry, one.home.settings
+
+        async def save() -> Saved | Exception:
+            (saved,) = await registry.save([wire.card(ada("b"), settings)], terms)
+            return saved
+
+        first = await save()
+        await one.merge("a", "b")
+        again = await save()
+        assert isinstance(first, Saved)
+        assert isinstance(again, Saved)
+        assert (again.outcome, again.sequence) == (Outcome.CREATED, first.sequence)
+        assert v1.Customer.FromString(again.record) == one.card("a")
+        card = wire.masked_card(v1.Customer(id="b", comment="x"), ["comment"], settings, "")
+        assert (await registry.update(card, ["comment"], terms)) == again
+        await registry.delete("a", "", "wanted it", "steward")
+        assert isinstance(await save(), Deleted)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_a_merge_that_is_done_is_an_operation_that_is_done(how: str, tmp_path: Path) -> None:
+    """Whoever wanted to end it while the writer had it already."""
+    async with merging(tmp_path) as one:
+        for id in "ab":
+            await one.save(ada(id))
+        operations = Operations(one.home.index, one.home.settings)
+        begin, let_go = asyncio.Event(), threading.Event()
+
+        async def work(operation: Operation, progress: Progress) -> Ended:
+            progress.tell("merging", 0.0)
+            await begin.wait()
+            plan = Plan((Asked("a"), Asked("b")))
+            return await merge_work(one.merger, plan, WHY)(operation, progress)
+
+        def hold(_view: View) -> Decision[None]:
+            assert let_go.wait(30)
+            return Decision(None)
+
+        name = (await operations.start("merge", {}, "steward", work)).name
+        await asyncio.sleep(1.5 * ATTEND_S)  # its progress is noted: that waits for nobody then
+        if how == "cancelled":
+            await operations.cancel(name)
+        held = asyncio.create_task(one.home.index.submit([hold]))
+        begin.set()
+        await asyncio.sleep(0.1)
+        closing = asyncio.create_task(operations.close() if how == "closed" else asyncio.sleep(0))
+        await asyncio.sleep(1.5 * ATTEND_S)
+        let_go.set()
+        await asyncio.gather(held, closing)
+        ended = await operations.wait(name, 10.0, asyncio.Event())
+        await operations.close()
+        assert one.leads_to("b") == (State.MERGED, "a")
+        assert ended.failure is None
+        assert ended.result == {"sequence": 3}
+
+
+async def test_the_history_of_a_survivor_has_each_change_as_it_was(tmp_path: Path) -> None:
+    """Who was the survivor then may be the member of a member by now."""
+    async with merging(tmp_path) as one:
+        for id in "abcd":
+            await one.save(ada(id, tags=[id]))
+        merged = await one.merge("b", "c")
+        await one.unmerge("c")
+        await one.merge("a", "c")
+        await one.merge("a", "b")
+        assert told(one, "a")[merged.sequence] == ("b", ["c"], ["tags"])
+        await one.unmerge("b", "c")
+        await one.merge("b", "c")
+        await one.merge("a", "b")
+        parted = await one.unmerge("c")  # by a, and by b, which is its member
+        assert told(one, "a")[parted.sequence] == ("a", ["c"], ["tags"])
+        await one.unmerge("b")
+        await one.merge("d", "b")
+        await one.merge("d", "a")
+        assert told(one, "d")[parted.sequence] == ("a", ["c"], ["tags"])
+
+
+def told(one: Merging, id: str) -> dict[int, tuple[str, list[str], list[str]]]:
+    """Return what a customer's history says of each change: whose, of whom, in which fields."""
+    with one.home.index.snapshot() as snapshot:
+        row = snapshot.find(id).row
+        ids = {snapshot.row_of(one): one for one in "abcd"}
+        found = list(history_of(snapshot, row, POSITION_LIMIT, 100))
+    changes = {entry.sequence: (row, v1.Change.FromString(entry.diff)) for row, entry in found}
+    assert len(changes) == len(found)
+    return {
+        sequence: (ids[row], list(change.merged_ids), list(change.fields.paths))
+        for sequence, (row, change) in changes.items()
+    }
 
 
 async def test_deleting_a_survivor_deletes_all_that_it_is(tmp_path: Path) -> None:

@@ -121,8 +121,103 @@ def given_back_from_afar(client: Client) -> list[str]:
     return ["a"]
 
 
+def known_to_both(client: Client) -> list[str]:
+    """With a contact of the survivor's, of whom each knew something else."""
+    host = person("host@x.example", id="host")
+    host.contacts.add(last_name="King", first_name="Byron")
+    client.save(host)
+    card = secret("a")
+    king = card.contacts.add(last_name="King", first_name="Byron", position=f"chef of {SECRET}")
+    king.emails.add(value=f"king.{SECRET}@x.example")
+    client.save(card)
+    client.merge("host", "a")
+    client.unmerge("a")
+    client.delete("a")
+    return ["a"]
+
+
+def renamed_meanwhile(client: Client) -> list[str]:
+    """With a contact that was edited at the survivor."""
+    client.save(person("host@x.example", id="host"))
+    client.save(secret("a"))
+    client.merge("host", "a")
+    host = client.get("host")
+    host.contacts[0].last_name, host.contacts[0].first_name = "Countess", f"Known to {SECRET}"
+    client.save(host)
+    client.unmerge("a", choices=RESTORE)
+    client.delete("a")
+    return ["a"]
+
+
+def chosen_and_edited(client: Client) -> list[str]:
+    """With a text that was chosen instead of the survivor's own, and edited there."""
+    client.save(person("host@x.example", id="host", comment="own"))
+    client.save(secret("a", comment=SECRET))
+    client.merge("host", "a", choices=[("comment", "a")])
+    client.update(v1.Customer(id="host", comment=f"by {SECRET}, edited"), "comment")
+    client.unmerge("a", choices=RESTORE)
+    client.delete("a")
+    return ["a"]
+
+
+def one_after_the_other(client: Client) -> list[str]:
+    """Two who had the same, part of one survivor at overlapping times; and another time alone."""
+    client.save(person("host@x.example", id="host"))
+    for id in "abc":
+        client.save(secret(id))
+    client.merge("host", "c")
+    client.unmerge("c")
+    client.merge("host", "a")
+    client.merge("host", "b")
+    client.unmerge("a", choices=RESTORE)
+    client.update(v1.Customer(id="host", comment="own"), "comment")
+    client.unmerge("b", choices=RESTORE)
+    for id in "abc":
+        client.delete(id)
+    return [*"abc"]
+
+
+def one_within_another(client: Client) -> list[str]:
+    """The same over two levels, the inner one first."""
+    for id in ("host", "top"):
+        client.save(person(f"{id}@x.example", id=id))
+    for id in "ab":
+        client.save(secret(id))
+    client.merge("host", "a")
+    client.merge("top", "host")
+    client.merge("top", "b")
+    client.unmerge("a")
+    client.unmerge("b")
+    client.delete("b")
+    client.delete("a")
+    return [*"ab"]
+
+
+def spoken_of(client: Client) -> list[str]:
+    """In the reasons of merges and unmerges, of which others were part as well."""
+    for id in ("host", "b", "other"):
+        client.save(person(f"{id}@x.example", id=id))
+    for id in "ac":
+        client.save(secret(id))
+    client.merge("host", "a", "b", reason=f"all are {SECRET}")
+    client.merge("other", "host", "c", reason=f"{SECRET} once more")
+    client.unmerge("host", reason="a mistake")
+    client.unmerge("a", "b", reason=f"not {SECRET} after all")
+    client.delete("a")
+    client.unmerge("c", reason=f"nor {SECRET}")
+    client.merge("c", "b", reason=f"but this is {SECRET}")
+    client.unmerge("b", reason=f"nor is this {SECRET}")
+    client.delete("c")
+    merges = client.call(client.merges.ListMerges, v1.ListMergesRequest()).merges
+    assert [(merge.survivor_id, merge.reason) for merge in merges] == [
+        ("c", ""), ("other", ""), ("host", ""),
+    ]  # fmt: skip
+    return ["a", "c"]
+
+
 STORIES = [saved_and_edited, imported, in_bulk, survivor_of_survivors, told_apart, given_back,
-           given_back_from_afar]  # fmt: skip
+           given_back_from_afar, known_to_both, renamed_meanwhile, chosen_and_edited,
+           one_after_the_other, one_within_another, spoken_of]  # fmt: skip
 
 
 @pytest.fixture

@@ -69,6 +69,8 @@ def step(state: State, ask: Ask, told: Told) -> State | None:
             return state if told == Told("", live.id, live.value, live.etag) else None
         case "save":
             reason = _stands_against_save(one, ask)
+            if not reason and told != Told("", one.id, ask.value, told.etag):
+                return None
             changed = {one.id: one._replace(value=ask.value, etag=told.etag)}
         case "merge":
             other = by_id[ask.other]
@@ -225,6 +227,12 @@ HISTORIES_OF_NOBODY = {
     "an old value is read after a new one was saved": [
         call(Ask("save", "a", value="x"), Told("", "a", "x", "1"), 0, 1),
         call(Ask("get", "a"), Told("", "a", "first", "a"), 2, 3),
+    ],
+    "a save answers with what was there before": [
+        call(Ask("save", "a", value="x"), Told("", "a", "first", "1"), 0, 1),
+    ],
+    "a save answers with somebody else": [
+        call(Ask("save", "a", value="x"), Told("", "b", "x", "1"), 0, 1),
     ],
     "two saves of one etag": [
         call(Ask("save", "a", value="x", etag="a"), Told("", "a", "x", "1"), 0, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import grpc
@@ -229,7 +230,25 @@ def test_merges_are_listed_and_remembered(client: Client) -> None:
         ("a", ["b"], ["b"]),
     ]
     assert (pages[0].actor, pages[1].reason) == ("steward", "the same person")
-    assert Work(client).get(f"operations/merge-{first.sequence}").done
+
+
+def test_what_was_merged_at_once_is_an_operation_like_others(client: Client) -> None:
+    """For whoever waits, cancels and deletes without a look at `done`."""
+    for id in "ab":
+        client.save(person(id=id))
+    work, sequence = Work(client), client.merge("a", "b").sequence
+    name = f"operations/merge-{sequence}"
+    for operation in (work.get(name), work.wait(name)):
+        answer = v1.MergeCustomersResponse()
+        assert operation.done
+        assert operation.response.Unpack(answer)
+        assert (answer.sequence, answer.customer.id) == (sequence, "a")
+    work.cancel(name)
+    work.delete(name)
+    assert work.wait(name) == operation
+    for call in (work.get, work.wait, work.cancel, work.delete):
+        refused = refusal(partial(call, f"operations/merge-{sequence + 1}"))
+        assert (refused.code, refused.field) == (grpc.StatusCode.NOT_FOUND, "name")
 
 
 def test_redirects_are_listed_by_id(client: Client) -> None:

@@ -32,7 +32,7 @@ from tests.server.conftest import RunDns
 
 SERVICES = {
     f"namesake.v1.{name}Service"
-    for name in ("Customer", "Validation", "Duplicate", "Transfer", "Timeline", "Admin")
+    for name in ("Customer", "Validation", "Duplicate", "Merge", "Transfer", "Timeline", "Admin")
 }
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
