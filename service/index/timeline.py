@@ -148,17 +148,18 @@ class Timeline:
         return None if stored is None else layout.unpack_u64(stored)
 
     def pinned(self, rows: Sequence[int], kind: int) -> tuple[int, Item] | None:
-        """Return the pinned item of a tree: as the first of its rows says of which somebody did.
+        """Return the pinned item of a tree: what the first of its rows says that says anything.
 
-        It counts while it is there, of its kind, and one of theirs: it may have been moved, or
-        given back by an unmerge.
+        An item counts while it is there, of its kind, and one of theirs: it may have been moved,
+        or given back by an unmerge. Who named one that does not count says nothing any more.
         """
-        said = (number for row in rows if (number := self.pin(row)) is not None)
-        number = next(said, 0)
-        item = self.item(number) if number else None
-        if item is None or item.kind != kind or item.row not in rows:
-            return None
-        return number, item
+        for number in map(self.pin, rows):
+            if number == 0:
+                return None
+            item = None if number is None else self.item(number)
+            if number and item is not None and item.kind == kind and item.row in rows:
+                return number, item
+        return None
 
     def sharing(self, keys: Iterable[bytes]) -> Iterator[tuple[Place, int]]:
         """Iterate the places and rows of the items under any of some identities keys, newest first.

@@ -230,10 +230,11 @@ class AgainstLists(RuleBasedStateMachine):
 
     @rule(rows=TREES)
     def pinned(self, rows: list[int]) -> None:
-        """What the first row says of which somebody did, while it is a note of the tree."""
-        said = [self.pins[row] for row in rows if row in self.pins]
+        """What the first row says of which somebody did, of notes of the tree or of none."""
         notes = {one.number: one.item for one in self.of(rows) if one.item.kind == NOTE}
-        expected = (said[0], notes[said[0]]) if said and said[0] in notes else None
+        said = [self.pins[row] for row in rows if row in self.pins]
+        counting = [number for number in said if number in notes or not number]
+        expected = (counting[0], notes[counting[0]]) if any(counting[:1]) else None
         with self.timeline() as timeline:
             assert timeline.pinned(rows, NOTE) == expected
 
@@ -342,6 +343,10 @@ async def test_a_pin_is_that_of_the_first_row_that_said_something(tmp_path: Path
         assert [pinned(1, 2), pinned(2, 1), pinned(3, 2, 1)] == ["a", "b", "b"]
         await write(index, PutPin(1, 0))
         assert [pinned(1, 2), pinned(2, 1)] == [None, "b"]
+        await write(index, PutPin(1, 3), PutPin(3, 0))  # of somebody else, who says none
+        assert [pinned(1, 2), pinned(1, 3, 2)] == ["b", "c"]
+        await write(index, DropItems([3]))
+        assert [pinned(1, 2), pinned(1, 3, 2)] == ["b", None]
         await write(index, PutPin(1, 2))  # of its member, which is then given back
         assert [pinned(1, 2), pinned(1), pinned(2)] == ["b", None, "b"]
         await write(index, PutItems([note("b", 3)]))
