@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from service.errors import InvalidArgument
 from service.index import Change, ChangeKind, Index
 from service.server.changes import encoded
+from service.server.pace import Pace
 from service.settings import Settings
 
 log = structlog.get_logger("namesake")
@@ -73,7 +74,7 @@ class Relay:
         while True:
             with self._index.snapshot() as snapshot:
                 events = snapshot.changes(after, STEP_EVENTS)
-                changes = encoded(snapshot, events)
+                changes = await encoded(snapshot, events, Pace())
             if events:
                 await self._send(events, changes)
                 after = events[-1].sequence

@@ -93,6 +93,25 @@ def test_the_actor_is_bounded_and_printable(client: Client) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("page_size", [7, 0, 1_000])
+def test_the_history_of_many_members_is_paged(client: Client, page_size: int) -> None:
+    """Each change once, newest first, with whose it was; of some there are more than of others."""
+    ids = ["s", *(f"m{number}" for number in range(130))]
+    cards = [person(id=id) for id in ids]
+    of = dict(enumerate(ids, 1))
+    client.import_all("job", cards)
+    for number in range(150):
+        id = "m7" if number % 2 else ids[number % 13]
+        of[client.update(v1.Customer(id=id, stage=f"s{number}"), "stage").sequence] = id
+    merges = [client.merge(*ids[:1], *ids[first : first + 13]) for first in range(1, 131, 13)]
+    of |= {one.sequence: "s" for one in merges}
+    history = client.history("m5", page_size)
+    assert [change.sequence for change in history] == sorted(of, reverse=True)
+    assert all(change.member_id == of[change.sequence].replace("s", "") for change in history)
+    whole = [change.after.id for change in history if change.kind == CREATED]
+    assert whole == ids[::-1]
+
+
 def test_history_of_nobody_is_not_found(client: Client) -> None:
     """Unlike that of a deleted customer."""
     refused = refusal(lambda: client.history("nobody"))
