@@ -242,7 +242,8 @@ def orders_sharing(
             orders.more = True
             break
         orders.looked_at += 1
-        item = None if row in own else reads.timeline.item(place.number)
+        hidden = row in own or reads.timeline.is_leaving(row)
+        item = None if hidden else reads.timeline.item(place.number)
         if item is not None:
             orders.found.append(Order(item, reads.find(item.customer_id).id))
     return orders

@@ -62,6 +62,7 @@ TABLES: dict[str, bool] = {
     "item_counts": False,
     "item_points": True,
     "pins": False,
+    "leaving": False,
 }
 MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hold them open
 
