@@ -10,8 +10,9 @@ import grpc
 import pytest
 
 from namesake import v1
-from tests.conftest import Server, wait_until
-from tests.server.client import Client, person, refusal, substance
+from tests.conftest import Server, StartServer, wait_until
+from tests.server.client import Client, over_workers, person, refusal, substance
+from tests.server.feed_work import Watcher
 
 CREATED, UPDATED = v1.CHANGE_KIND_CREATED, v1.CHANGE_KIND_UPDATED
 DELETED = v1.CHANGE_KIND_DELETED
@@ -200,6 +201,32 @@ def test_a_deletion_leaves_the_events_and_nothing_of_the_customer(client: Client
         )
         assert now == bare
     assert after[-1].reason == "asked to be forgotten"
+
+
+def test_a_feed_of_two_workers_is_gap_free_and_in_order(start_server: StartServer) -> None:
+    """Written and watched at both at once, by saves and imports."""
+    server = start_server("--workers", "2")
+    with over_workers(server, 8) as clients:
+        writers, watchers = clients[:4], [Watcher(client) for client in clients[4:]]
+
+        def write(number: int, client: Client) -> None:
+            for _ in range(100):
+                client.save(person())
+            batches = [[person() for _ in range(200)] for _ in range(2)]
+            client.import_all(f"job{number}", *batches)
+
+        threads = [threading.Thread(target=write, args=given) for given in enumerate(writers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        end = 4 * 500
+        for watcher in watchers:
+            wait_until(lambda watcher=watcher: watcher.has(end))  # type: ignore[misc]
+            watcher.close()
+            assert [one.change.sequence for one in watcher.seen] == list(range(1, end + 1))
+            times = [one.change.time.ToMicroseconds() for one in watcher.seen]
+            assert times == sorted(times)
 
 
 def test_a_watcher_sees_changes_as_they_happen(client: Client) -> None:

@@ -11,7 +11,7 @@ import pytest
 from namesake import v1
 from tests.conftest import Server, StartServer, wait_until
 from tests.replica import Replica
-from tests.server.client import Client, person
+from tests.server.client import Client, over_workers, person
 from tests.server.feed_work import Watcher, Work, agree, snapshot
 
 SOON = {"NAMESAKE_SETTLE_PAUSE_S": "0.2"}
@@ -24,16 +24,20 @@ def caller(server: Server) -> Iterator[Client]:
         yield Client(channel)
 
 
-@pytest.mark.parametrize(("seed", "workers"), [(0, "1"), (1, "1"), (2, "2")])
+@pytest.mark.parametrize(("seed", "workers"), [(0, 1), (1, 1), (2, 2)])
 def test_a_replica_is_exact_at_every_snapshot(
-    start_server: StartServer, knot_address: str, seed: int, workers: str
+    start_server: StartServer, knot_address: str, seed: int, workers: int
 ) -> None:
-    """Applied as it happens; and read again later, when some of the customers are gone."""
-    server = start_server("--dns-server", knot_address, "--workers", workers, **SOON)
-    with caller(server) as client:
-        work, watcher, live = Work(client, seed), Watcher(client), Replica()
+    """Applied as it happens; and read again later, when some of the customers are gone.
+
+    Of two workers either is given work, and the one is watched while the other works.
+    """
+    server = start_server("--dns-server", knot_address, "--workers", str(workers), **SOON)
+    with over_workers(server, 2, workers) as (client, other):
+        work, watcher, live = Work(client, seed), Watcher(other), Replica()
         states = [(0, dict[str, v1.Customer](), dict[str, str]())]
-        for _ in range(6):
+        for number in range(6):
+            work.client = other if number % 3 == 2 else client
             work.some(25)
             sequence, customers = snapshot(client)
             wait_until(lambda at=sequence: watcher.has(at))  # type: ignore[misc]

@@ -9,7 +9,7 @@ import grpc
 from namesake import v1
 from tests.conftest import StartServer, wait_until
 from tests.replica import Replica
-from tests.server.client import Client, person, refusal
+from tests.server.client import Client, over_workers, person, refusal
 from tests.server.feed_work import Watcher, Work, agree, snapshot
 from tests.server.test_consumers import acknowledge, consumers, sent
 
@@ -179,20 +179,24 @@ def test_a_fast_watcher_misses_nothing_while_changes_go(start_server: StartServe
 def test_every_worker_sees_the_same_feed(start_server: StartServer) -> None:
     """One of them drops what is too old, and a restart goes on."""
     server = start_server("--workers", "2", **SMALL)
-    with server.channel() as channel:
-        client = Client(channel)
+    with over_workers(server, 2) as clients:
         for number in range(150):
-            client.save(person(id=f"c{number}"))
-        first = trimmed(client)
+            clients[number % 2].save(person(id=f"c{number}"))
+        first = trimmed(clients[0])
+        for client in clients:
+            assert sent(client, after=first - 1) == list(range(first, 151))
     assert server.stop() == 0
     server.start()
-    with server.channel() as channel:
-        client = Client(channel)
-        assert consumers(client).first_sequence == first
+    with over_workers(server, 2) as clients:
+        assert [consumers(client).first_sequence for client in clients] == [first, first]
         for number in range(100):
-            client.save(person(id=f"c{number}", stage="x"))
-        assert trimmed(client, first + 1) > first
-        listed(client)
+            clients[number % 2].save(person(id=f"c{number}", stage="x"))
+        later = trimmed(clients[0], first + 1)
+        for client in clients:
+            refused = refusal(lambda client=client: client.feed(first - 1))  # type: ignore[misc]
+            assert refused.short == (*UNAVAILABLE, "after_sequence")
+            assert sent(client, after=later - 1) == list(range(later, 251))
+            listed(client)
         assert client.faults() == []
 
 
