@@ -219,6 +219,15 @@ class Settings(BaseSettings):
     item_batch: int = Field(
         1_000, ge=1, description="Items added or deleted by one call: they are one durable commit"
     )
+    item_drop_rows: int = Field(
+        1_000,
+        ge=1,
+        description="Items of deleted customers dropped in one commit, that of the deletion too: "
+        "longer ones delay card saves. More go after it, in the background",
+    )
+    item_drop_look_s: float = Field(
+        5.0, gt=0, description="Between looks whether items of deleted customers are to go"
+    )
     text_limit_chars: int = Field(10_000, ge=1, description="Characters of any text field")
     batch_limit_rows: int = Field(5_000, ge=1, description="Rows of a batch, unary or streamed")
     page_default_rows: int = Field(50, ge=1, description="Rows of a page nobody sized")

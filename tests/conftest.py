@@ -81,8 +81,8 @@ class Server:
         return (self.data.parent / f"{self.data.name}.log").read_text()
 
     def channel(self) -> grpc.Channel:
-        """Open a channel to it."""
-        return grpc.insecure_channel(self.address)
+        """Open a channel to it, with a connection of its own: of several workers, to any."""
+        return grpc.insecure_channel(self.address, (("grpc.use_local_subchannel_pool", 1),))
 
     def stop(self, timeout_s: float = 40.0) -> int:
         """End it as an operator does; return its exit status."""

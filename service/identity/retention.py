@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from service.core.model import Codec
-from service.index import Change, ChangeKind, Decision, Index, Reads, TrimChanges, View
+from service.index import Change, Decision, Index, Reads, TrimChanges, View
 from service.settings import Settings
 
 log = structlog.get_logger("namesake")
@@ -73,8 +73,7 @@ class Trimmer:
         kept = [
             (event.sequence, event.row)
             for event in gone
-            if event.kind is not ChangeKind.DELETED
-            and self._is_last(view, event.sequence, event.row)
+            if self._is_last(view, event.sequence, event.row)
         ]
         # As many are looked at as may be put: so stale ones are never many more than the others.
         seen = view.older(self._hand, count)
@@ -94,9 +93,9 @@ class Trimmer:
         return max(old, excess)
 
     def _is_last(self, view: View, sequence: int, row: int) -> bool:
-        """Tell whether a change wrote a record last; of one that was merged nobody knows."""
+        """Tell whether a change wrote the record of a live customer last.
+
+        None did of one that is merged: who is given back is written by the unmerge.
+        """
         record = view.record(row)
-        if record is not None:
-            return self._codec.written_by(record) == sequence
-        newest = view.history(row, limit=1)
-        return bool(newest) and newest[0].kind is not ChangeKind.DELETED
+        return record is not None and self._codec.written_by(record) == sequence

@@ -1,7 +1,7 @@
 """What is linked to customers: adding, deleting and pinning items, and finding orders by a point.
 
-An item stays with the customer that it was added to. A survivor shows those of its whole tree
-(`Reads.tree`), so that merging moves none, however many there are.
+An item stays with the customer that it was added to, a member too. A survivor shows those of its
+whole tree (`Reads.tree`), so that merging moves none, however many there are.
 """
 
 from __future__ import annotations
@@ -131,8 +131,16 @@ class _OneDecision(Generic[Outcome]):
 _Prepared = tuple[str, NewItem, tuple[ItemPoint, ...]]
 
 
+class _Owner(NamedTuple):
+    """Whose an item is to be: the row and the id of the customer, and the rows of its tree."""
+
+    row: int
+    id: str
+    tree: frozenset[int]
+
+
 def _decide_add(prepared: Iterable[_Prepared], view: View) -> Decision[list[Added]]:
-    owners: dict[str, Found | NamesakeError] = {}
+    owners: dict[str, _Owner | NamesakeError] = {}
     added: list[Added] = []
     put: dict[str, Item] = {}
     for id, new, points in prepared:
@@ -142,30 +150,51 @@ def _decide_add(prepared: Iterable[_Prepared], view: View) -> Decision[list[Adde
         if isinstance(owner, NamesakeError):
             added.append(owner)
             continue
-        time_us = view.now_us if new.time_us is None else new.time_us
-        row, of = _stays_with(view, id, owner)
-        put[id] = Item(id, row, of, new.kind, time_us, new.closed, points, new.body)
+        known = put.get(id) or _known(view, id)
+        put[id] = _item(id, new, points, owner, known, view.now_us)
         added.append(id)
     return Decision(added, [PutItems(list(put.values()))] if put else [])
 
 
-def _stays_with(view: View, id: str, owner: Found) -> tuple[int, str]:
-    """Return the row and id that an item is kept under.
+def _item(
+    id: str,
+    new: NewItem,
+    points: tuple[ItemPoint, ...],
+    owner: _Owner,
+    known: Item | None,
+    now_us: int,
+) -> Item:
+    """Return an item as it is kept, where `known` is what it was.
 
-    One that is added again, and was a member's of its customer, stays that member's.
+    One that somebody of its customer's tree has stays with that one, and without a time it keeps
+    the one that it had: so a retry changes nothing.
     """
+    row, of, time_us = owner.row, owner.id, new.time_us
+    if known is not None:
+        if known.row in owner.tree:
+            row, of = known.row, known.customer_id
+        if time_us is None:
+            time_us = known.time_us
+    time_us = now_us if time_us is None else time_us
+    return Item(id, row, of, new.kind, time_us, new.closed, points, new.body)
+
+
+def _known(view: View, id: str) -> Item | None:
     number = view.timeline.number_of(id)
-    item = None if number is None else view.timeline.item(number)
-    if item is not None and item.row in view.tree(owner.row):
-        return item.row, item.customer_id
-    return owner.row, owner.id
+    return None if number is None else view.timeline.item(number)
 
 
-def _owner(view: View, customer_id: str) -> Found | NamesakeError:
+def _owner(view: View, customer_id: str) -> _Owner | NamesakeError:
+    """Return whom an id means: a member, for what is added by a member's id came from that one."""
     try:
-        return shown_by(view, customer_id, "customer_id")
+        found = shown_by(view, customer_id, "customer_id")
     except (NotFound, Deleted) as error:
         return error
+    tree = frozenset(view.tree(found.row))
+    row = view.row_of(customer_id) if found.state is State.MERGED else None
+    if row is not None and row in tree:
+        return _Owner(row, customer_id, tree)
+    return _Owner(found.row, found.id, tree)
 
 
 def _decide_delete(ids: Iterable[str], view: View) -> Decision[int]:
@@ -178,8 +207,7 @@ def _decide_pin(customer_id: str, item_id: str, view: View) -> Decision[None]:
     owner = shown_by(view, customer_id, "customer_id")
     if not item_id:
         return Decision(None, [PutPin(owner.row, 0)])
-    number = view.timeline.number_of(item_id)
-    item = None if number is None else view.timeline.item(number)
+    number, item = view.timeline.number_of(item_id), _known(view, item_id)
     if number is None or item is None or item.row not in view.tree(owner.row):
         raise NotFound("this customer has no such item", field="item_id")
     if item.kind != ItemKind.NOTE:
@@ -214,7 +242,8 @@ def orders_sharing(
             orders.more = True
             break
         orders.looked_at += 1
-        item = None if row in own else reads.timeline.item(place.number)
+        hidden = row in own or reads.timeline.is_leaving(row)
+        item = None if hidden else reads.timeline.item(place.number)
         if item is not None:
             orders.found.append(Order(item, reads.find(item.customer_id).id))
     return orders

@@ -73,7 +73,7 @@ from service.index.store import (
     Store,
     TableStats,
 )
-from service.index.timeline import DropItems, PutItems, PutPin, Timeline, Wanted
+from service.index.timeline import DropItems, DropLeaving, PutItems, PutPin, Timeline, Wanted
 from service.index.transaction import Decide, View
 from service.index.verify import Fault, Progress, RecordReader, verify
 from service.index.verify_items import verify_items
@@ -96,6 +96,7 @@ __all__ = [
     "DropDistinct",
     "DropGroups",
     "DropItems",
+    "DropLeaving",
     "Entries",
     "Fault",
     "Found",

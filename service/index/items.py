@@ -8,6 +8,7 @@
 | item_counts | row, lane → how many stand there |
 | item_points | identities key of an item's e-mail or phone → time, number, row; newest first |
 | pins | row → number of the pinned item, 0 where somebody said that there is none |
+| leaving | row of a deleted customer whose items are still to go → nothing |
 
 The row is that of the customer to whom the item was added, whatever was merged since. A lane is a
 kind, or those of a kind that are closed: lists read only the lanes that they show. A number is

@@ -63,8 +63,9 @@ TABLES: dict[str, bool] = {
     "item_counts": False,
     "item_points": True,
     "pins": False,
+    "leaving": False,
 }
-MAX_TABLES = 32  # room for later sub-databases, so that an older worker can hold them open
+MAX_TABLES = 48  # room for later sub-databases, so that an older worker can hold them open
 
 META_FORMAT = b"format"
 META_COUNTERS = b"counters"

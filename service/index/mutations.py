@@ -14,7 +14,7 @@ from service.index import layout
 from service.index._intake import Intake
 from service.index.feed import FeedMutation
 from service.index.layout import ChangeKind, Entries
-from service.index.timeline import DropItems, PutItems, PutPin
+from service.index.timeline import DropItems, DropLeaving, PutItems, PutPin
 
 Outcome = TypeVar("Outcome", covariant=True)
 
@@ -61,6 +61,7 @@ class Put:
 class Delete:
     """Remove a customer: record, entries, items and all history; takes the next sequence.
 
+    Items beyond what a commit drops (`Settings.item_drop_rows`) are `leaving`: see `DropLeaving`.
     What remains is the deletion itself in the change feed and the history, with who and why, and
     the id, which is never used again.
     """
@@ -296,6 +297,7 @@ Mutation = (
     | FeedMutation
     | PutItems
     | DropItems
+    | DropLeaving
     | PutPin
 )
 

@@ -135,6 +135,7 @@ class Tables:
     item_counts: lmdb._Database
     item_points: lmdb._Database
     pins: lmdb._Database
+    leaving: lmdb._Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -711,6 +712,7 @@ class Store:
         self.shape = shape  # of sorted runs that are written
         self.clock = clock
         self.memory_us = settings.request_memory_s * 1_000_000
+        self.item_drop_rows = settings.item_drop_rows
         self._idle = threading.Condition()  # guards and announces _open_reads and the map
         self._open_reads = 0
         self._remapping = False

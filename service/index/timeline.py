@@ -2,6 +2,9 @@
 
 Rows are those that items were added to. Who reads for a survivor gives those of its whole tree
 (`Reads.tree`), so that a merge moves nothing, and an unmerge gives back exactly.
+
+Of a deleted customer with many items the row is `leaving`: nobody finds them any more, and they are
+dropped some at a time.
 """
 
 from __future__ import annotations
@@ -47,6 +50,13 @@ class DropItems:
 
 
 @dataclass(frozen=True, slots=True)
+class DropLeaving:
+    """Delete items that deleted customers left behind, up to `limit`."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutPin:
     """Pin an item to a live customer's timeline, 0 for none."""
 
@@ -85,9 +95,25 @@ class Timeline:
         return 1 if stored is None else layout.unpack_u64(stored)
 
     def number_of(self, id: str) -> int | None:
-        """Return the number of the item that has an id."""
+        """Return the number of the item that has an id, None where its customer is deleted."""
+        number = self._number_of(id)
+        if number is None or not self.is_anything_leaving:
+            return number
+        item = self.item(number)
+        return number if item is None or not self.is_leaving(item.row) else None
+
+    def _number_of(self, id: str) -> int | None:
         stored = self._calls.get(self._tables.item_ids, id.encode()) if id else None
         return None if stored is None else layout.unpack_u64(stored)
+
+    @property
+    def is_anything_leaving(self) -> bool:
+        """Whether there are items of deleted customers."""
+        return self._txn.stat(self._tables.leaving)["entries"] > 0
+
+    def is_leaving(self, row: int) -> bool:
+        """Tell whether a row is of a deleted customer whose items are still to go."""
+        return self._calls.has(self._tables.leaving, layout.pack_u64(row))
 
     def item(self, number: int) -> Item | None:
         """Return an item; raise FormatMismatch or StorageFault for a damaged one."""
@@ -148,22 +174,23 @@ class Timeline:
         return None if stored is None else layout.unpack_u64(stored)
 
     def pinned(self, rows: Sequence[int], kind: int) -> tuple[int, Item] | None:
-        """Return the pinned item of a tree: as the first of its rows says of which somebody did.
+        """Return the pinned item of a tree: what the first of its rows says that says anything.
 
-        It counts while it is there, of its kind, and one of theirs: it may have been moved, or
-        given back by an unmerge.
+        An item counts while it is there, of its kind, and one of theirs: it may have been moved,
+        or given back by an unmerge. Who named one that does not count says nothing any more.
         """
-        said = (number for row in rows if (number := self.pin(row)) is not None)
-        number = next(said, 0)
-        item = self.item(number) if number else None
-        if item is None or item.kind != kind or item.row not in rows:
-            return None
-        return number, item
+        for number in map(self.pin, rows):
+            if number == 0:
+                return None
+            item = None if number is None else self.item(number)
+            if number and item is not None and item.kind == kind and item.row in rows:
+                return number, item
+        return None
 
     def sharing(self, keys: Iterable[bytes]) -> Iterator[tuple[Place, int]]:
         """Iterate the places and rows of the items under any of some identities keys, newest first.
 
-        Whatever row they are of; each once.
+        Whatever row they are of, a leaving one too; each once.
         """
         last = b""
         for packed in merge(*map(self._under, keys)):
@@ -210,7 +237,7 @@ class TimelineWrites(Timeline):
         entries, first = _Entries(), self.next_number
         number = first
         for item in put.items:
-            known = self.number_of(item.id)
+            known = self._number_of(item.id)  # a leaving one, too: nobody else has its id
             if known is None:
                 self._add(number, item, entries)
                 number += 1
@@ -284,21 +311,42 @@ class TimelineWrites(Timeline):
     def drop_row(self, row: int) -> None:
         """Delete all items of a row, and what is pinned to it."""
         self._calls.delete(self._tables.pins, layout.pack_u64(row))
-        for lane in self.lanes(row):
-            self._calls.delete(self._tables.item_counts, items.pack_lane(row, lane))
-        numbers = self._take_places(row)
-        for start in range(0, len(numbers), DROP_STEP):
-            self._forget(numbers[start : start + DROP_STEP])
+        while self._drop_first(row, DROP_STEP):
+            pass
 
-    def _take_places(self, row: int) -> array[int]:
-        """Delete the places of a row; return the numbers of their items, ascending."""
+    def leave_row(self, row: int) -> None:
+        """Delete what is pinned to a row, and let its items go later."""
+        key = layout.pack_u64(row)
+        self._calls.delete(self._tables.pins, key)
+        if self.lanes(row):
+            self._calls.put(self._tables.leaving, key, b"")
+
+    def drop_leaving(self, limit: int) -> None:
+        """Delete items of leaving rows, up to `limit`; a row that has no more leaves no word."""
+        while limit:
+            with self._txn.cursor(self._tables.leaving) as cursor:
+                if not cursor.first():
+                    return
+                key = cursor.key()
+            dropped = self._drop_first(layout.unpack_u64(key), limit)
+            if dropped < limit:
+                self._calls.delete(self._tables.leaving, key)
+            limit -= dropped
+
+    def _drop_first(self, row: int, limit: int) -> int:
+        """Delete up to `limit` items of a row; return how many there were."""
         numbers, first = array("Q"), layout.pack_u64(row)
+        counts: Counter[tuple[int, int]] = Counter()
         with self._txn.cursor(self._tables.timeline) as cursor:
             cursor.set_range(first)
-            while cursor.key().startswith(first):
-                numbers.append(items.unpack_entry(cursor.key())[2].number)
+            while len(numbers) < limit and cursor.key().startswith(first):
+                _, lane, place = items.unpack_entry(cursor.key())
+                numbers.append(place.number)
+                counts[row, lane] -= 1
                 cursor.delete()  # and stand on the next, or on nothing: b""
-        return array("Q", sorted(numbers))
+        self._forget(sorted(numbers))
+        self._count(counts)
+        return len(numbers)
 
     def _forget(self, numbers: Iterable[int]) -> None:
         """Delete all of items but their places, each sub-database in its order."""

@@ -46,7 +46,7 @@ from service.index.mutations import (
 )
 from service.index.runs import identity_entry
 from service.index.store import Reads, Store
-from service.index.timeline import DropItems, PutItems, PutPin, TimelineWrites
+from service.index.timeline import DropItems, DropLeaving, PutItems, PutPin, TimelineWrites
 
 ID_RANDOM_BYTES = 10  # of each UUID
 PURGE_STEPS = 16  # request ids looked at per commit, beside one for each that the commit puts
@@ -100,6 +100,7 @@ class GroupTransaction:
         self._history: list[tuple[bytes, bytes]] = []
         self._blocks: list[tuple[bytes, bytes]] = []
         self._requests_put = 0
+        self._items_left = store.item_drop_rows  # that deletions may still drop in this commit
         self.dirty = False
 
     def run(self, decide: Decide[object]) -> object:
@@ -206,6 +207,8 @@ class GroupTransaction:
                 self._timeline.put(mutation)
             case DropItems():
                 self._timeline.drop(mutation.numbers)
+            case DropLeaving():
+                self._timeline.drop_leaving(mutation.limit)
             case PutPin():
                 self._timeline.put_pin(mutation)
 
@@ -347,16 +350,28 @@ class GroupTransaction:
         self._calls.delete(self._tables.customers, stored_row)
         self._enter(stored_row, delete.old, NOTHING)
         self._compare_by(delete.row, b"", new=False)
+        are_items_few = self._takes_items_of(tree)
         for row in tree:  # its members are deleted with it
             self._forget(row)
+            if are_items_few:
+                self._timeline.drop_row(row)
+            else:
+                self._timeline.leave_row(row)
         self._record(ChangeKind.DELETED, delete.row, delete.id, delete.actor, delete.reason, b"")
 
+    def _takes_items_of(self, tree: Iterable[int]) -> bool:
+        """Tell whether this commit has the time to drop a tree's items, and count them if so."""
+        items = self._timeline.counts(tree).total()
+        if items > self._items_left:
+            return False
+        self._items_left -= items
+        return True
+
     def _forget(self, row: int) -> None:
-        """Delete what is linked to a row."""
+        """Delete what is linked to a row, but for its items."""
         stored_row = layout.pack_u64(row)
         for mark in self._view.marks(row):
             self._distinct(DropDistinct(mark.row, mark.other))
-        self._timeline.drop_row(row)
         for table in (self._tables.merged, self._tables.restored):
             self._calls.delete(table, stored_row)
         for table in (self._tables.history, self._tables.members, self._tables.bonds):

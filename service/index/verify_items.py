@@ -25,7 +25,7 @@ def verify_items(snapshot: Snapshot, match_key: MatchKey) -> Iterator[Progress |
 
     - Each item's id leads to it; it has its place in the timeline of its row, and the entries of
       its e-mail and phone by today's rules; there are no other ids, places and entries.
-    - Its customer is there, or merged, and had that row.
+    - Its customer is there, or merged, and had that row; or is deleted, and the row is leaving.
     - As many are counted in each lane of a row as stand there.
     - Pins are of rows that were given, and numbers lie within the counter.
     """
@@ -40,6 +40,7 @@ def verify_items(snapshot: Snapshot, match_key: MatchKey) -> Iterator[Progress |
     if snapshot.stored("item_points") != walks.wanted_points:
         yield from walk(snapshot, "item_points", walks.point)
     yield from walk(snapshot, "pins", walks.pin)
+    yield from walk(snapshot, "leaving", walks.leaving)
 
 
 class _ItemWalks:
@@ -51,6 +52,7 @@ class _ItemWalks:
         self._reads = snapshot.timeline
         self._next_row = snapshot.counters.next_row
         self._next_number = self._reads.next_number
+        self._ids = snapshot.cursor("item_ids")
         self._timeline = snapshot.cursor("timeline")
         self._points = snapshot.cursor("item_points")
         self._counts = snapshot.cursor("item_counts")
@@ -70,9 +72,9 @@ class _ItemWalks:
             return
         if not 0 < number < self._next_number:
             yield Fault("meta", "the counter of items is behind them", item.row)
-        if self._owner(item.customer_id) != item.row:
+        if self._owner(item.customer_id) != item.row and not self._reads.is_leaving(item.row):
             yield Fault("items", "the item is of a customer that is not there", item.row)
-        if self._reads.number_of(item.id) != number:
+        if self._ids.get(item.id.encode()) != key:
             yield Fault("item_ids", "the item's id does not lead to it", item.row)
         if not self._timeline.set_key(items.entry_of(number, item)):
             yield Fault("timeline", "the item has no place", item.row)
@@ -140,6 +142,18 @@ class _ItemWalks:
         row = layout.unpack_u64(key)
         if not 0 < row < self._next_row or layout.unpack_u64(stored) >= self._next_number:
             yield Fault("pins", "a pin is ahead of the counters", row)
+
+    def leaving(self, key: bytes, _stored: bytes) -> Iterator[Fault]:
+        """What is to go is of nobody any more."""
+        row = layout.unpack_u64(key)
+        if not 0 < row < self._next_row or self._is_there(row):
+            yield Fault("leaving", "items are to go that no deleted customer left", row)
+
+    def _is_there(self, row: int) -> bool:
+        try:
+            return self._snapshot.live_row(row) > 0
+        except (FormatMismatch, StorageFault):
+            return True
 
     def _item_at(self, number: bytes) -> Item | None:
         with self._snapshot.cursor("items") as cursor:

@@ -29,6 +29,7 @@ from service.identity.bulk import Bulk
 from service.identity.consumers import Consumers
 from service.identity.jobs import Jobs
 from service.identity.judging import Judge, Outcome
+from service.identity.leaving import Sweeper
 from service.identity.machine import MachineMerger
 from service.identity.matching import Matcher
 from service.identity.merging import Merger
@@ -94,6 +95,7 @@ class Account:
     trimmer: Trimmer
     relay: Relay | None
     timeline: Timeline
+    sweeper: Sweeper
 
 
 def read_accounts(settings: Settings) -> list[AccountConfig]:
@@ -173,6 +175,7 @@ class Accounts:
             if settle:
                 account.settler.start()
                 account.trimmer.start()
+                account.sweeper.start()
                 account.machine.start()
                 if account.relay is not None:
                     account.relay.start()
@@ -212,6 +215,7 @@ class Accounts:
             Trimmer(index, codec, self._settings),
             relay_of(config.name, index, self._settings),
             Timeline(index, self._validator),
+            Sweeper(index, self._settings),
         )
 
     async def recover(self) -> None:
@@ -239,5 +243,6 @@ class Accounts:
         await asyncio.gather(*(account.imports.close() for account in accounts))
         await asyncio.gather(*(account.settler.close() for account in accounts))
         await asyncio.gather(*(account.trimmer.close() for account in accounts))
+        await asyncio.gather(*(account.sweeper.close() for account in accounts))
         await asyncio.gather(*(one.relay.close() for one in accounts if one.relay is not None))
         await asyncio.gather(*(account.index.close() for account in accounts))

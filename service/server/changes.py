@@ -7,9 +7,10 @@ stored difference, what the feed knows of it, and the times of the card.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from heapq import merge
-from itertools import groupby, islice, takewhile
+from itertools import chain, groupby, takewhile
 from typing import cast
 
 from namesake import v1
@@ -17,6 +18,7 @@ from service.identity.bonds import merge_record
 from service.identity.registry import etag_of
 from service.index import Change, ChangeKind, HistoryEntry, Reads
 from service.server import wire
+from service.server.pace import Pace
 from service.server.pages import POSITION_LIMIT
 
 STEP_ENTRIES = 100  # of a history, read at once
@@ -28,30 +30,35 @@ _AFTER = v1.Change.DESCRIPTOR.fields_by_name["after"].number
 _ETAG = v1.Customer.DESCRIPTOR.fields_by_name["etag"].number
 
 
-def encoded(reads: Reads, events: Sequence[Change]) -> list[bytes]:
+async def encoded(reads: Reads, events: Sequence[Change], pace: Pace) -> list[bytes]:
     """Return events of the feed with what their customers' histories say.
 
     Of a customer that was deleted since nothing is left but the event itself.
     """
-    created = [event for event in events if event.kind in WHOLE]
     changed = [event for event in events if event.kind not in WHOLE]
-    records = iter(reads.records_at([event.row for event in created]))
     entries = iter(reads.entries_at([(event.row, event.sequence) for event in changed]))
+    cards = await _cards(reads, [event for event in events if event.kind in WHOLE], pace)
     return [
-        _whole(reads, event, next(records))
+        _head(event, "") + cards.get(event.sequence, b"")
         if event.kind in WHOLE
         else _changed(reads, event, next(entries))
         for event in events
     ]
 
 
-def _whole(reads: Reads, event: Change, record: bytes | None) -> bytes:
-    """Encode a creation, or a return, with the card as it was; mostly that is the record."""
-    head = _head(event, "")
-    if record is None or not record.endswith(_stamp(event)):
-        card = card_at(reads, event.row, event.sequence)
-        return head if card is None else head + _after(card.SerializeToString())
-    return head + _after(record)
+async def _cards(reads: Reads, events: Sequence[Change], pace: Pace) -> dict[int, bytes]:
+    """Encode the cards of creations and returns as they were, by sequence: mostly the record."""
+    cards: dict[int, bytes] = {}
+    places: list[tuple[int, int]] = []
+    records = reads.records_at([event.row for event in events])
+    for event, record in zip(events, records, strict=True):
+        if record is not None and record.endswith(_stamp(event)):
+            cards[event.sequence] = _after(record)
+        else:
+            places.append((event.row, event.sequence))
+    for (_, sequence), card in (await cards_at(reads, places, pace)).items():
+        cards[sequence] = _after(card.SerializeToString())
+    return cards
 
 
 def _stamp(event: Change) -> bytes:
@@ -118,38 +125,85 @@ def _after(card: bytes) -> bytes:
     return wire.embedded(_AFTER, card)
 
 
-def card_at(reads: Reads, row: int, sequence: int) -> v1.Customer | None:
-    """Return a customer as it was after a change: today's, with the later ones taken back.
+async def cards_at(
+    reads: Reads, places: Iterable[tuple[int, int]], pace: Pace
+) -> dict[tuple[int, int], v1.Customer]:
+    """Return customers as they were after changes, by (row, sequence).
 
-    None if it was deleted since. Times of findings are today's: differences do not have them.
+    Today's, with the later changes taken back: each history is read once. None that was deleted
+    since. Times of findings are today's: differences do not have them.
     """
-    record = reads.record(row)
-    if record is None:
-        merged = reads.merged(row)
-        if merged is None:
-            return None
-        record = merged.record
-    card = v1.Customer.FromString(record)
-    if int(card.etag, 16) <= sequence:
+    wanted: dict[int, list[int]] = {}
+    for row, sequence in places:
+        wanted.setdefault(row, []).append(sequence)
+    cards: dict[tuple[int, int], v1.Customer] = {}
+    for row, sequences in wanted.items():
+        left = sorted(sequences)
+        for state in _states(reads, row):
+            while left and state.sequence <= left[-1]:
+                cards[row, left.pop()] = state.card()
+            if not left:
+                break
+            await pace.step()
+    return cards
+
+
+@dataclass(slots=True)
+class _State:
+    """A card on its way back: as it was after a change, until the next step."""
+
+    today: v1.Customer
+    sequence: int
+    time_us: int | None = None  # None: nothing was taken back
+
+    def card(self) -> v1.Customer:
+        """Return a copy, with the etag and time of then."""
+        card = v1.Customer()
+        card.CopyFrom(self.today)
+        if self.time_us is not None:
+            card.etag = etag_of(self.sequence)
+            card.update_time.CopyFrom(wire.timestamp(self.time_us))
         return card
+
+
+def _states(reads: Reads, row: int) -> Iterator[_State]:
+    """Yield what a customer was after each of its changes, newest first."""
+    record, merged = reads.record(row), reads.merged(row)
+    if record is None:
+        if merged is None:
+            return
+        record = merged.record
+    today = v1.Customer.FromString(record)
+    yield _State(today, int(today.etag, 16))
     for _, entry in _before(reads, row, POSITION_LIMIT):
-        if entry.sequence <= sequence:
-            card.etag = etag_of(entry.sequence)
-            card.update_time.CopyFrom(wire.timestamp(entry.time_us))
-            break
-        wire.take_back(card, entry.diff)
-    return card
+        yield _State(today, entry.sequence, entry.time_us)
+        wire.take_back(today, entry.diff)
 
 
-def history_of(
-    reads: Reads, row: int, before_sequence: int, limit: int
-) -> Iterator[tuple[int, HistoryEntry]]:
-    """Yield up to `limit` (row, entry) of a customer and of all its members, newest first.
+async def history_page(
+    reads: Reads, row: int, before_sequence: int, rows: int, limit_bytes: int, pace: Pace
+) -> tuple[list[tuple[int, HistoryEntry]], bool]:
+    """Return (row, entry) of a customer and of all its members, newest first; are there more?
 
     A merge or unmerge is in the histories of all whom it concerns: the survivor's is given.
     """
-    histories = (_before(reads, one, before_sequence) for one in reads.tree(row))
-    yield from islice(_once(reads, merge(*histories, key=_newest)), limit)
+    tree = reads.tree(row)
+    step = max(1, STEP_ENTRIES // len(tree))  # of most members the page has nothing
+    histories: list[Iterator[tuple[int, HistoryEntry]]] = []
+    for one in tree:
+        history = _before(reads, one, before_sequence, step)
+        if newest := next(history, None):  # read here, in steps: `merge` would read all at once
+            histories.append(chain((newest,), history))
+        await pace.step()
+    found: list[tuple[int, HistoryEntry]] = []
+    size = 0
+    for one, entry in _once(reads, merge(*histories, key=_newest)):
+        if len(found) == rows or size >= limit_bytes:
+            return found, True
+        found.append((one, entry))
+        size += len(entry.diff)
+        await pace.step()
+    return found, False
 
 
 def _newest(item: tuple[int, HistoryEntry]) -> int:
@@ -186,16 +240,20 @@ def _was_merged(reads: Reads, row: int, sequence: int) -> bool:
     return False
 
 
-def _before(reads: Reads, row: int, sequence: int) -> Iterator[tuple[int, HistoryEntry]]:
-    while entries := reads.history(row, sequence, STEP_ENTRIES):
+def _before(
+    reads: Reads, row: int, sequence: int, step: int = STEP_ENTRIES
+) -> Iterator[tuple[int, HistoryEntry]]:
+    """Yield entries before a sequence, newest first; reads `step` of them, then ever more."""
+    while entries := reads.history(row, sequence, step):
         yield from ((row, entry) for entry in entries)
-        sequence = entries[-1].sequence
+        if len(entries) < step:
+            return
+        sequence, step = entries[-1].sequence, min(2 * step, STEP_ENTRIES)
 
 
-def member_ids(reads: Reads, row: int) -> dict[int, str]:
-    """Return the ids of all members of a customer, and of theirs, by row."""
-    _, *members = reads.tree(row)
-    merged = {one: reads.merged(one) for one in members}
+def member_ids(reads: Reads, rows: Iterable[int]) -> dict[int, str]:
+    """Return the ids of those of some rows that are merged, by row."""
+    merged = {one: reads.merged(one) for one in rows}
     return {one: wire.id_of(found.record) for one, found in merged.items() if found is not None}
 
 

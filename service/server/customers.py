@@ -14,7 +14,7 @@ from service.identity.matching import Subject
 from service.identity.registry import OnDuplicate, Saved, Terms
 from service.index import Index, Snapshot
 from service.server import wire
-from service.server.changes import WHOLE, card_at, history_of, member_ids, write_change
+from service.server.changes import WHOLE, cards_at, history_page, member_ids, write_change
 from service.server.duplicates import find_duplicates, subject_of
 from service.server.edge import Context, caller
 from service.server.feed import FeedMethods
@@ -229,25 +229,27 @@ class CustomerService(  # type: ignore[misc]  # the feed yields bytes
         _check_given(request.id)
         rows = page_rows(request.page_size, self._settings)
         before, _ = decode_token(request.page_token, Listing.HISTORY)
-        answer = v1.ListHistoryResponse()
+        answer, pace = v1.ListHistoryResponse(), Pace()
         with caller().account.index.snapshot() as snapshot:
             found = snapshot.find(request.id)
             row = found.row or snapshot.row_of(request.id)
             if row is None:
                 raise NotFound("there is no customer with this id", field="id")
-            members = member_ids(snapshot, row)
-            size = 0
-            for of, entry in history_of(snapshot, row, before or POSITION_LIMIT, rows + 1):
-                if len(answer.changes) == rows or size >= self._settings.page_limit_bytes:
-                    last = answer.changes[-1].sequence
-                    answer.next_page_token = encode_token(Listing.HISTORY, last)
-                    break
+            entries, more = await history_page(
+                snapshot, row, before or POSITION_LIMIT, rows, self._settings.page_limit_bytes, pace
+            )
+            if more:
+                answer.next_page_token = encode_token(Listing.HISTORY, entries[-1][1].sequence)
+            members = member_ids(snapshot, {of for of, _ in entries} - {row})
+            whole = [(of, entry.sequence) for of, entry in entries if entry.kind in WHOLE]
+            cards = await cards_at(snapshot, whole, pace)
+            for of, entry in entries:
                 change = answer.changes.add()
                 write_change(change, entry, found.id or request.id)
                 change.member_id = members.get(of, "")
-                if entry.kind in WHOLE and (first := card_at(snapshot, of, entry.sequence)):
-                    change.after.CopyFrom(wire.dress(first))
-                size += len(entry.diff)
+                if card := cards.get((of, entry.sequence)):
+                    change.after.CopyFrom(wire.dress(card))
+                await pace.step()
         return answer
 
 

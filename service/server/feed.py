@@ -149,7 +149,7 @@ async def _page(index: Index, after: int, end: int | None, wanted: _Wanted) -> _
                 events = [event for event in events if event.sequence <= end]
             if not events:
                 break
-            for sequence, change in _watched(snapshot, events, wanted):
+            for sequence, change in await _watched(snapshot, events, wanted, pace):
                 if size >= wanted.limit_bytes:
                     break  # the rest goes into the next message
                 after = sequence
@@ -162,18 +162,24 @@ async def _page(index: Index, after: int, end: int | None, wanted: _Wanted) -> _
     return _Page(b"".join(parts), after)
 
 
-def _watched(
-    snapshot: Snapshot, events: Sequence[Change], wanted: _Wanted
+async def _watched(
+    snapshot: Snapshot, events: Sequence[Change], wanted: _Wanted, pace: Pace
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the sequence of each event that is wanted, and the event as a message has it."""
+    """Return the sequence of each event that is wanted, and the event as a message has it."""
     if wanted.kinds:
         events = [event for event in events if int(event.kind) in wanted.kinds]
-    changes = encoded(snapshot, events)
+    changes = await encoded(snapshot, events, pace)
     records: Sequence[bytes | None] = [None] * len(events)
     if wanted.with_customer:
         records = snapshot.records_at([event.row for event in events])
-    for event, change, record in zip(events, changes, records, strict=True):
-        watched = wire.embedded(_CHANGE, change)
-        if record is not None:
-            watched += wire.embedded(_CUSTOMER, wire.dressed(record).SerializeToString())
-        yield event.sequence, wire.embedded(_CHANGES, watched)
+    return (
+        (event.sequence, _embedded(change, record))
+        for event, change, record in zip(events, changes, records, strict=True)
+    )
+
+
+def _embedded(change: bytes, record: bytes | None) -> bytes:
+    watched = wire.embedded(_CHANGE, change)
+    if record is not None:
+        watched += wire.embedded(_CUSTOMER, wire.dressed(record).SerializeToString())
+    return wire.embedded(_CHANGES, watched)

@@ -34,8 +34,9 @@ from service.identity.registry import Saved, Terms
 from service.index import Decision, State, View
 from service.index.layout import TABLES
 from service.server import wire
-from service.server.changes import history_of
+from service.server.changes import history_page
 from service.server.merges import merge_work
+from service.server.pace import Pace
 from service.server.pages import POSITION_LIMIT
 from service.server.survivorship import Survivorship
 from tests.identity.test_batches import Home, customer, home
@@ -541,24 +542,24 @@ async def test_the_history_of_a_survivor_has_each_change_as_it_was(tmp_path: Pat
         await one.unmerge("c")
         await one.merge("a", "c")
         await one.merge("a", "b")
-        assert told(one, "a")[merged.sequence] == ("b", ["c"], ["tags"])
+        assert await told(one, "a")[merged.sequence] == ("b", ["c"], ["tags"])
         await one.unmerge("b", "c")
         await one.merge("b", "c")
         await one.merge("a", "b")
         parted = await one.unmerge("c")  # by a, and by b, which is its member
-        assert told(one, "a")[parted.sequence] == ("a", ["c"], ["tags"])
+        assert await told(one, "a")[parted.sequence] == ("a", ["c"], ["tags"])
         await one.unmerge("b")
         await one.merge("d", "b")
         await one.merge("d", "a")
-        assert told(one, "d")[parted.sequence] == ("a", ["c"], ["tags"])
+        assert await told(one, "d")[parted.sequence] == ("a", ["c"], ["tags"])
 
 
-def told(one: Merging, id: str) -> dict[int, tuple[str, list[str], list[str]]]:
+async def told(one: Merging, id: str) -> dict[int, tuple[str, list[str], list[str]]]:
     """Return what a customer's history says of each change: whose, of whom, in which fields."""
     with one.home.index.snapshot() as snapshot:
         row = snapshot.find(id).row
         ids = {snapshot.row_of(one): one for one in "abcd"}
-        found = list(history_of(snapshot, row, POSITION_LIMIT, 100))
+        found, _ = await history_page(snapshot, row, POSITION_LIMIT, 100, 1 << 20, Pace())
     changes = {entry.sequence: (row, v1.Change.FromString(entry.diff)) for row, entry in found}
     assert len(changes) == len(found)
     return {

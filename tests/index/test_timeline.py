@@ -22,6 +22,7 @@ from service.errors import InvalidArgument
 from service.index import (
     Decision,
     DropItems,
+    DropLeaving,
     Index,
     Item,
     Mutation,
@@ -39,6 +40,7 @@ from service.index.timeline import DROP_STEP
 from tests.index.cards import (
     JsonCodec,
     Person,
+    bounds,
     faults,
     match_key,
     open_index,
@@ -60,6 +62,7 @@ PHONES = ["+5215512345678", "+525512345678"]
 TIMES = [-(1 << 60), -5, -1, 0, 1, 2, 2_000_000, 1 << 60]
 ORDERS = Wanted(frozenset({ORDER}))
 ALL = Wanted(with_closed=True)
+FEW = bounds(item_drop_rows=2)
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,11 @@ class AgainstLists(RuleBasedStateMachine):
         """Open a folder with four customers."""
         self.folder = Path(tempfile.mkdtemp())
         self.loop = asyncio.new_event_loop()
-        self.index = open_index(self.folder)
+        self.index = open_index(self.folder, FEW)
         self.loop.run_until_complete(save_all(self.index, [Person(id) for id in CUSTOMERS]))
         self.live = set(ROWS)
         self.items: dict[str, Linked] = {}
+        self.left: dict[str, Linked] = {}  # of deleted customers
         self.pins: dict[int, int] = {}
         self.next_number = 1
 
@@ -161,7 +165,7 @@ class AgainstLists(RuleBasedStateMachine):
         written = self.write(PutItems(batch))
         assert written == all(item.row in self.live for item in batch)
         for item in batch if written else ():
-            known = self.items.get(item.id)
+            known = self.items.get(item.id) or self.left.pop(item.id, None)
             self.items[item.id] = Linked(self.next_number if known is None else known.number, item)
             self.next_number += known is None
 
@@ -189,19 +193,33 @@ class AgainstLists(RuleBasedStateMachine):
 
     @rule(row=st.sampled_from(ROWS))
     def delete(self, row: int) -> None:
-        """With a customer goes all that is linked to it."""
+        """With a customer goes all that is linked to it, items as many as a commit may drop."""
         if row in self.live and len(self.live) > 1:
             done = submit_one(self.index, remove(self.index, f"c{row}"))
             self.loop.run_until_complete(done)
             self.live.remove(row)
             self.pins.pop(row, None)
-            self.items = {id: one for id, one in self.items.items() if one.item.row != row}
+            gone = {id: one for id, one in self.items.items() if one.item.row == row}
+            self.items = {id: one for id, one in self.items.items() if id not in gone}
+            if len(gone) > FEW.item_drop_rows:
+                self.left |= gone
+
+    @rule(limit=st.integers(1, 4))
+    def sweep(self, limit: int) -> None:
+        """What was left goes, by rows, lanes and places."""
+        assert self.write(DropLeaving(limit))
+
+        def entry(id: str) -> bytes:
+            return items.entry_of(self.left[id].number, self.left[id].item)
+
+        for id in sorted(self.left, key=entry)[:limit]:
+            del self.left[id]
 
     @rule()
     def reopen(self) -> None:
         """Nothing is lost by a restart."""
         self.loop.run_until_complete(self.index.close())
-        self.index = open_index(self.folder)
+        self.index = open_index(self.folder, FEW)
 
     def of(self, rows: Sequence[int], wanted: Wanted = ALL) -> list[Linked]:
         """Return the items of rows that are wanted, newest first."""
@@ -219,6 +237,7 @@ class AgainstLists(RuleBasedStateMachine):
     @rule(rows=TREES, wanted=WANTED, page=st.integers(1, 5))
     def list_(self, rows: list[int], wanted: Wanted, page: int) -> None:
         """Page by page, each item once, whatever the order of the tree."""
+        rows = [row for row in rows if row in self.live]
         found: list[Linked] = []
         after: Place | None = None
         with self.timeline() as timeline:
@@ -230,10 +249,11 @@ class AgainstLists(RuleBasedStateMachine):
 
     @rule(rows=TREES)
     def pinned(self, rows: list[int]) -> None:
-        """What the first row says of which somebody did, while it is a note of the tree."""
-        said = [self.pins[row] for row in rows if row in self.pins]
+        """What the first row says of which somebody did, of notes of the tree or of none."""
         notes = {one.number: one.item for one in self.of(rows) if one.item.kind == NOTE}
-        expected = (said[0], notes[said[0]]) if said and said[0] in notes else None
+        said = [self.pins[row] for row in rows if row in self.pins]
+        counting = [number for number in said if number in notes or not number]
+        expected = (counting[0], notes[counting[0]]) if any(counting[:1]) else None
         with self.timeline() as timeline:
             assert timeline.pinned(rows, NOTE) == expected
 
@@ -251,7 +271,8 @@ class AgainstLists(RuleBasedStateMachine):
                         for one in self.of(ROWS)
                         if any(p.channel is channel and p.match == key for p in one.item.points)
                     ]
-                    assert list(timeline.sharing(sharing_keys(channel, value, key))) == expected
+                    found = timeline.sharing(sharing_keys(channel, value, key))
+                    assert [one for one in found if not timeline.is_leaving(one[1])] == expected
 
     @invariant()
     def counted(self) -> None:
@@ -260,6 +281,7 @@ class AgainstLists(RuleBasedStateMachine):
             return
         with self.timeline() as timeline:
             for rows in ([1], [2, 3], list(ROWS)):
+                rows = [row for row in rows if row in self.live]
                 expected = Counter(one.item.kind for one in self.of(rows))
                 assert timeline.counts(rows) == expected
             for id in IDS:
@@ -268,7 +290,7 @@ class AgainstLists(RuleBasedStateMachine):
             assert timeline.next_number == self.next_number
         with self.index.snapshot() as snapshot:
             for table in ("items", "item_ids", "timeline"):
-                assert snapshot.stored(table) == len(self.items)
+                assert snapshot.stored(table) == len(self.items) + len(self.left)
             assert snapshot.stored("pins") == len(self.pins)
 
 
@@ -342,6 +364,10 @@ async def test_a_pin_is_that_of_the_first_row_that_said_something(tmp_path: Path
         assert [pinned(1, 2), pinned(2, 1), pinned(3, 2, 1)] == ["a", "b", "b"]
         await write(index, PutPin(1, 0))
         assert [pinned(1, 2), pinned(2, 1)] == [None, "b"]
+        await write(index, PutPin(1, 3), PutPin(3, 0))  # of somebody else, who says none
+        assert [pinned(1, 2), pinned(1, 3, 2)] == ["b", "c"]
+        await write(index, DropItems([3]))
+        assert [pinned(1, 2), pinned(1, 3, 2)] == ["b", None]
         await write(index, PutPin(1, 2))  # of its member, which is then given back
         assert [pinned(1, 2), pinned(1), pinned(2)] == ["b", None, "b"]
         await write(index, PutItems([note("b", 3)]))
@@ -356,7 +382,7 @@ async def test_a_pin_is_that_of_the_first_row_that_said_something(tmp_path: Path
 async def test_more_items_than_are_deleted_at_once(tmp_path: Path) -> None:
     """Go with their customer, in one transaction, and no other."""
     count = DROP_STEP + 5
-    async with opened(tmp_path) as index:
+    async with opened(tmp_path, bounds(item_drop_rows=count)) as index:
         await save_all(index, [Person("c1"), Person("c2")])
         many = [replace(note(f"i{n}", time_us=n % 97), points=points(EMAILS[:1], ())) for n in
                 range(count)]  # fmt: skip
@@ -369,6 +395,27 @@ async def test_more_items_than_are_deleted_at_once(tmp_path: Path) -> None:
                 assert snapshot.stored(table) == 1
             for table in ("item_points", "pins"):
                 assert snapshot.stored(table) == 0
+
+
+async def test_a_commit_drops_so_many_items_of_all_its_deletions(tmp_path: Path) -> None:
+    """Those of further customers are left, with word of it and no pins, until they are swept."""
+    async with opened(tmp_path, FEW) as index:
+        await save_all(index, [Person(id) for id in CUSTOMERS])
+        many = [note(f"{row}-{n}", row) for row in (1, 2, 3, 4) for n in range(2)]
+        await write(index, PutItems(many[:-1]), *(PutPin(row, 1) for row in ROWS))
+        await index.submit([remove(index, id) for id in CUSTOMERS])
+        assert faults(index) == []
+
+        def left() -> list[int]:
+            with index.snapshot() as snapshot:
+                return [snapshot.stored(table) for table in ("leaving", "items", "pins")]
+
+        assert left() == [3, 5, 0]
+        await write(index, DropLeaving(3))
+        assert left() == [2, 2, 0]
+        await write(index, DropLeaving(9))
+        assert left() == [0, 0, 0]
+        assert faults(index) == []
 
 
 async def test_match_keys_of_items_follow_the_rules(tmp_path: Path) -> None:
@@ -435,7 +482,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "point lost": (lambda raw: raw.delete("item_points", KEY, PACKED), "item_points"),
     "point too many": (
         lambda raw: raw.put("item_points", b"\x01z", PACKED), "item_points"),
-    "pin of no item": (lambda raw: raw.put("pins", ONE, layout.pack_u64(3)), "pins"),
+    "items to go of a live customer": (
+        lambda raw: raw.put("leaving", ONE, b""), "leaving"),
+    "items left without word": (lambda raw: raw.delete("leaving", layout.pack_u64(4)), "items"),
+    "pin of no item": (lambda raw: raw.put("pins", ONE, layout.pack_u64(5)), "pins"),
     "pin of no row": (lambda raw: raw.put("pins", layout.pack_u64(9), ONE), "pins"),
 }  # fmt: skip
 
@@ -443,10 +493,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize("name", DAMAGES)
 async def test_damage_is_found(tmp_path: Path, name: str) -> None:
     """Each kind of damage yields a fault in the sub-database that it concerns."""
-    async with opened(tmp_path) as index:
-        await save_all(index, [Person("c1"), Person("c2"), Person("gone")])
+    async with opened(tmp_path, bounds(item_drop_rows=1)) as index:
+        await save_all(index, [Person(id) for id in ("c1", "c2", "gone", "c4")])
         await submit_one(index, remove(index, "gone"))
         await write(index, PutItems([TASK_A, ORDER_B]), PutPin(1, 1))
+        await write(index, PutItems([note("left", 4), note("too", 4)]))
+        await submit_one(index, remove(index, "c4"))
         assert faults(index) == []
     damage, table = DAMAGES[name]
     raw = Raw(tmp_path)

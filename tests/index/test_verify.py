@@ -418,7 +418,7 @@ async def test_progress_covers_every_sub_database(tmp_path: Path) -> None:
             "customers": 50, "distinct": 0, "ids": 50, "changes": 50, "history": 50, "redirects": 0,
                 "requests": 0, "retired": 0, "runs": 0, "waiting": 0,
                 "merged": 0, "members": 0, "bonds": 0, "merges": 0, "older": 0, "consumers": 0,
-                "restored": 0, "items": 0, "timeline": 0, "pins": 0,
+                "restored": 0, "items": 0, "timeline": 0, "pins": 0, "leaving": 0,
         }  # fmt: skip
         await save_all(index, [Person(f"r{n}", (f"{n}@x.org",)) for n in range(50)], bulk=True)
         with index.snapshot() as snapshot:

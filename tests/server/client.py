@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, zip_longest
 from typing import Any, cast
 
 import grpc
@@ -14,6 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from namesake import v1
+from tests.conftest import Server
 
 DEADLINE_S = 30.0
 OUTPUT_ONLY = ("id", "etag", "create_time", "update_time")
@@ -288,6 +290,27 @@ class Client:
     def export(self, **terms: Any) -> list[v1.ExportCustomersResponse]:
         """Export to the end; return every message."""
         return list(self.call(self.transfer.ExportCustomers, v1.ExportCustomersRequest(**terms)))
+
+
+@contextmanager
+def over_workers(server: Server, count: int, workers: int = 2) -> Iterator[list[Client]]:
+    """Open so many clients of a server, as many of each of its workers, by turns.
+
+    The kernel gives each connection to any of them: those of which there are enough are closed.
+    """
+    by_start: dict[int, list[Client]] = {}
+    with ExitStack() as stack:
+        while sum(map(len, by_start.values())) < count:
+            channel = server.channel()
+            client = Client(channel)
+            of_one = by_start.setdefault(client.stats().start_time.ToMicroseconds(), [])
+            if len(of_one) < -(-count // workers):
+                of_one.append(client)
+                stack.enter_context(channel)
+            else:
+                channel.close()
+        assert len(by_start) == workers
+        yield [one for turn in zip_longest(*by_start.values()) for one in turn if one is not None]
 
 
 def opening(job_id: str, **settings: Any) -> v1.ImportCustomersRequest:

@@ -10,8 +10,9 @@ import grpc
 import pytest
 
 from namesake import v1
-from tests.conftest import Server, wait_until
-from tests.server.client import Client, person, refusal, substance
+from tests.conftest import Server, StartServer, wait_until
+from tests.server.client import Client, over_workers, person, refusal, substance
+from tests.server.feed_work import Watcher
 
 CREATED, UPDATED = v1.CHANGE_KIND_CREATED, v1.CHANGE_KIND_UPDATED
 DELETED = v1.CHANGE_KIND_DELETED
@@ -91,6 +92,25 @@ def test_the_actor_is_bounded_and_printable(client: Client) -> None:
     assert refused.short == (
         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "namesake-actor",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("page_size", [7, 0, 1_000])
+def test_the_history_of_many_members_is_paged(client: Client, page_size: int) -> None:
+    """Each change once, newest first, with whose it was; of some there are more than of others."""
+    ids = ["s", *(f"m{number}" for number in range(130))]
+    cards = [person(id=id) for id in ids]
+    of = dict(enumerate(ids, 1))
+    client.import_all("job", cards)
+    for number in range(150):
+        id = "m7" if number % 2 else ids[number % 13]
+        of[client.update(v1.Customer(id=id, stage=f"s{number}"), "stage").sequence] = id
+    merges = [client.merge(*ids[:1], *ids[first : first + 13]) for first in range(1, 131, 13)]
+    of |= {one.sequence: "s" for one in merges}
+    history = client.history("m5", page_size)
+    assert [change.sequence for change in history] == sorted(of, reverse=True)
+    assert all(change.member_id == of[change.sequence].replace("s", "") for change in history)
+    whole = [change.after.id for change in history if change.kind == CREATED]
+    assert whole == ids[::-1]
 
 
 def test_history_of_nobody_is_not_found(client: Client) -> None:
@@ -181,6 +201,32 @@ def test_a_deletion_leaves_the_events_and_nothing_of_the_customer(client: Client
         )
         assert now == bare
     assert after[-1].reason == "asked to be forgotten"
+
+
+def test_a_feed_of_two_workers_is_gap_free_and_in_order(start_server: StartServer) -> None:
+    """Written and watched at both at once, by saves and imports."""
+    server = start_server("--workers", "2")
+    with over_workers(server, 8) as clients:
+        writers, watchers = clients[:4], [Watcher(client) for client in clients[4:]]
+
+        def write(number: int, client: Client) -> None:
+            for _ in range(100):
+                client.save(person())
+            batches = [[person() for _ in range(200)] for _ in range(2)]
+            client.import_all(f"job{number}", *batches)
+
+        threads = [threading.Thread(target=write, args=given) for given in enumerate(writers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        end = 4 * 500
+        for watcher in watchers:
+            wait_until(lambda watcher=watcher: watcher.has(end))  # type: ignore[misc]
+            watcher.close()
+            assert [one.change.sequence for one in watcher.seen] == list(range(1, end + 1))
+            times = [one.change.time.ToMicroseconds() for one in watcher.seen]
+            assert times == sorted(times)
 
 
 def test_a_watcher_sees_changes_as_they_happen(client: Client) -> None:

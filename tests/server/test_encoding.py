@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from service.core.prepare import MATCH_RULES_VERSION, match_key
 from service.identity.registry import Registry, Saved, Terms, etag_of
 from service.index import ChangeKind, Decision, Index, View
 from service.server import wire
-from service.server.changes import card_at, encoded
+from service.server.changes import WHOLE, cards_at, encoded
+from service.server.pace import Pace
 from service.settings import Settings
 from service.validation.validator import Validator
 from tests.server.client import person
@@ -58,16 +60,18 @@ class Account:
         """Delete a customer."""
         await self.registry.delete(id, "", "a test", "kim")
 
-    def events(self) -> list[v1.Change]:
+    async def events(self) -> list[v1.Change]:
         """Return all events of the feed."""
         with self.index.snapshot() as snapshot:
-            return [v1.Change.FromString(one) for one in encoded(snapshot, snapshot.changes())]
+            told = await encoded(snapshot, snapshot.changes(), Pace())
+            return [v1.Change.FromString(one) for one in told]
 
-    def at(self, id: str, sequence: int) -> v1.Customer | None:
+    async def at(self, id: str, sequence: int) -> v1.Customer | None:
         """Return a customer as it was."""
         with self.index.snapshot() as snapshot:
             row = snapshot.row_of(id)
-            return None if row is None else card_at(snapshot, row, sequence)
+            place = row or 0, sequence
+            return (await cards_at(snapshot, [place], Pace())).get(place)
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ async def test_a_merge_has_its_members_and_the_survivors_fields(account: Account
     """With etag and time of the survivor, like any change of a card."""
     await account.save(person(id="a"))
     sequence = await account.rewrite("a", ChangeKind.MERGED, staged("b", "c"))
-    event = account.events()[-1]
+    event = (await account.events())[-1]
     assert (event.sequence, event.kind) == (sequence, v1.CHANGE_KIND_MERGED)
     assert (event.customer_id, event.actor) == ("a", "kim")
     assert list(event.merged_ids) == ["b", "c"]
@@ -105,11 +109,38 @@ async def test_a_card_is_known_at_every_sequence(account: Account) -> None:
     states: list[v1.Customer] = []
     for stage in range(250):  # more than are read of a history at once
         await account.save(person(id="a", stage=f"s{stage}", tags=[f"t{stage % 7}"]))
-        card = account.at("a", 1 << 40)
+        card = await account.at("a", 1 << 40)
         assert card is not None
         states.append(card)
     for number in (0, 1, 99, 100, 101, 200, 249):
-        assert account.at("a", number + 1) == states[number]
+        assert await account.at("a", number + 1) == states[number]
+    with account.index.snapshot() as snapshot:
+        row = snapshot.row_of("a")
+        places = [(row or 0, number + 1) for number in (249, 0, 100, 99, 0)]
+        found = await cards_at(snapshot, places, Pace())
+    assert found == {place: states[place[1] - 1] for place in places}
     await account.delete("a")
-    assert account.at("a", 1) is None
-    assert account.at("nobody", 1) is None
+    assert await account.at("a", 1) is None
+    assert await account.at("nobody", 1) is None
+
+
+async def test_long_histories_hold_nobody_up(account: Account) -> None:
+    """Cards of long ago are made in pieces."""
+    for number in range(8):
+        for stage in range(150):
+            tags = [f"t{stage * tag}" for tag in range(1, 200)]
+            await account.save(person(id=f"c{number}", tags=tags))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    with account.index.snapshot() as snapshot:
+        created = [event for event in snapshot.changes(0, 2_000) if event.kind in WHOLE]
+        task = asyncio.create_task(others())
+        assert len(await encoded(snapshot, created, Pace())) == 8
+        task.cancel()
+    assert turns > 2

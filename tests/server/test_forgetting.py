@@ -14,10 +14,11 @@ import pytest
 
 from namesake import v1
 from service.index.copying import compact
-from tests.conftest import NO_DNS, Server, StartServer
+from tests.conftest import NO_DNS, Server, StartServer, wait_until
 from tests.server.bulk_work import BulkWork, by_ids
 from tests.server.client import Client, person
 from tests.server.long_work import Work as Operations
+from tests.server.test_timeline import drop, note, order, pin
 
 SECRET = "zaitseva"  # in names, e-mails, comments, identities and custom fields
 KEEP = [v1.UnmergeChoice(action=v1.UNMERGE_ACTION_KEEP)]
@@ -193,6 +194,42 @@ def one_within_another(client: Client) -> list[str]:
     return [*"ab"]
 
 
+def linked(client: Client, id: str, orders: int = 1) -> None:
+    """Link a pinned note and orders to a customer, with words that are to go."""
+    attributes = {"x": v1.CustomValue(text=SECRET)}
+    client.add(note(id, SECRET, 5, id=f"{SECRET}-{id}", attributes=attributes))
+    for number in range(orders):
+        email, name = f"{SECRET}@x.example", f"{SECRET}-{id}-{number}"
+        client.add(order(id, SECRET, 4, id=name, email=email, phone=PHONE))
+    pin(client, id, f"{SECRET}-{id}")
+
+
+def with_items(client: Client) -> list[str]:
+    """Of each member of a survivor, some added when they were merged already."""
+    for id in "abc":
+        client.save(secret(id))
+        linked(client, id)
+    client.merge("b", "c")
+    client.merge("a", "b")
+    client.add(note("c", SECRET, 7, id=f"{SECRET}-late"))
+    client.delete("a")
+    return [*"abc"]
+
+
+def with_many_items(client: Client) -> list[str]:
+    """More than a commit drops, some of a member."""
+    client.save(person(id="other"))
+    client.add(note("other", id="kept"))
+    for id in "ab":
+        client.save(secret(id))
+        linked(client, id, 40)
+    client.merge("a", "b")
+    client.add(note("other", "taken over", id=f"{SECRET}-b"))
+    assert drop(client, f"{SECRET}-b") == 1
+    client.delete("a")
+    return [*"ab"]
+
+
 def spoken_of(client: Client) -> list[str]:
     """In the reasons of merges and unmerges, of which others were part as well."""
     for id in ("host", "b", "other"):
@@ -217,13 +254,15 @@ def spoken_of(client: Client) -> list[str]:
 
 STORIES = [saved_and_edited, imported, in_bulk, survivor_of_survivors, told_apart, given_back,
            given_back_from_afar, known_to_both, renamed_meanwhile, chosen_and_edited,
-           one_after_the_other, one_within_another, spoken_of]  # fmt: skip
+           one_after_the_other, one_within_another, spoken_of, with_items,
+           with_many_items]  # fmt: skip
 
 
 @pytest.fixture
 def own(start_server: StartServer) -> Server:
     """A server whose verdicts nobody answers."""
-    return start_server(*NO_DNS)
+    few = {"NAMESAKE_ITEM_DROP_ROWS": "10", "NAMESAKE_ITEM_DROP_LOOK_S": "0.05"}
+    return start_server(*NO_DNS, **few)
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -236,6 +275,8 @@ def test_nothing_is_left_of_a_deleted_customer(
         client.save(person("kept@x.example", id="kept"))
         gone = story(client)
         assert client.faults() == []
+        wait_until(lambda: _entries(client, "leaving") == 0)
+        assert _entries(client, "items") == _entries(client, "item_ids") <= 1
         others = [card.id for answer in client.export() for card in answer.customers]
         assert not set(gone) & set(others)
         told = [change.SerializeToString() for change in client.feed()]
@@ -259,6 +300,11 @@ def test_nothing_is_left_of_a_deleted_customer(
         assert [c.id for answer in client.export() for c in answer.customers] == others
         changes = [watched.change.customer_id for watched in client.feed()]
         assert set(gone) & set(changes)
+
+
+def _entries(client: Client, table: str) -> int:
+    (entries,) = [one.entries for one in client.stats().tables if one.name == table]
+    return entries
 
 
 def _is_told(told: bytes) -> bool:

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +17,7 @@ from namesake import v1
 from service.identity.judging import Outcome
 from tests.conftest import Server, StartServer, wait_until
 from tests.dns_servers import free_port
-from tests.server.client import Client, numbered, opening, person, refusal
+from tests.server.client import Client, numbered, opening, over_workers, person, refusal
 from tests.server.long_work import Work
 from tests.server.test_imports import END
 from tests.server.test_metrics import Page
@@ -376,8 +375,7 @@ def answers(server: Server) -> bool:
 def test_no_more_are_merged_in_a_minute_whatever_the_worker(start_server: StartServer) -> None:
     """What is over waits; it is not dropped."""
     server = start_server("--workers", "2", **SOON)
-    with ExitStack() as stack:
-        clients = [Client(stack.enter_context(server.channel())) for _ in range(8)]
+    with over_workers(server, 8) as clients:
         account = Account(server, clients[0], Page(""))
         account.policy(on_save=True, merges_a_minute=3)
         for copy in ("0", "1"):

@@ -11,7 +11,7 @@ import pytest
 
 from namesake import v1
 from tests.conftest import StartServer
-from tests.server.client import Client, merge_plan, person, refusal, unique
+from tests.server.client import Client, merge_plan, over_workers, person, refusal, unique
 from tests.server.long_work import Work
 
 
@@ -314,28 +314,25 @@ def test_many_are_merged_in_the_background(client: Client) -> None:
 def test_several_merges_at_once_over_two_workers(start_server: StartServer) -> None:
     """Of overlapping sets one wins whole."""
     server = start_server("--workers", "2")
-    with server.channel() as channel:
-        client = Client(channel)
-        for number in range(8):
-            client.save(person(id=f"c{number}"))
     outcomes: list[str] = []
 
-    def merge(number: int) -> None:
-        with server.channel() as channel:
-            try:
-                Client(channel).merge(f"c{number}", f"c{number + 1}", f"c{(number + 2) % 8}")
-                outcomes.append("merged")
-            except grpc.RpcError as error:
-                outcomes.append(str(error.code()))
+    def merge(number: int, client: Client) -> None:
+        try:
+            client.merge(f"c{number}", f"c{number + 1}", f"c{(number + 2) % 8}")
+            outcomes.append("merged")
+        except grpc.RpcError as error:
+            outcomes.append(str(error.code()))
 
-    threads = [threading.Thread(target=merge, args=(number,)) for number in range(7)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(outcomes) <= {"merged", str(grpc.StatusCode.FAILED_PRECONDITION)}
-    with server.channel() as channel:
-        client = Client(channel)
+    with over_workers(server, 7) as clients:
+        client = clients[0]
+        for number in range(8):
+            client.save(person(id=f"c{number}"))
+        threads = [threading.Thread(target=merge, args=given) for given in enumerate(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(outcomes) <= {"merged", str(grpc.StatusCode.FAILED_PRECONDITION)}
         live = sum(len(page) for page in client.pages())
         assert live == 8 - 2 * outcomes.count("merged")
         for number in range(8):

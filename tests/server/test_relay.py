@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from tests.conftest import Server, StartServer, wait_until
 from tests.redis_server import RedisServer
 from tests.server.client import Client, person
 from tests.server.feed_work import Work
+from tests.server.test_retention import SMALL, trimmed
 
 KEY = "crm:changes:default"
 STREAM = {"NAMESAKE_CHANGES_REDIS_STREAM": "crm:changes", "NAMESAKE_REDIS_PAUSE_S": "1"}
@@ -125,17 +129,122 @@ def test_the_stream_is_bounded(start_server: StartServer, redis: RedisServer) ->
     wait_until(lambda: sequences(redis)[-1:] == [1_001])
 
 
+def faults(server: Server) -> list[str]:
+    """Return what the relay said that it cannot do, in order."""
+    lines = [json.loads(line) for line in server.log().splitlines() if '"relay_' in line]
+    return [line.get("fault") or line["event"] for line in lines]
+
+
+def test_a_redis_that_is_out_of_memory_now_and_then(streaming: Server, redis: RedisServer) -> None:
+    """What it refuses is added later, with all that comes behind it."""
+    over = threading.Event()
+
+    def press() -> None:
+        with client_of_redis.Redis.from_url(redis.url) as client:
+            while not over.is_set():
+                client.config_set("maxmemory", 1)
+                client.config_set("maxmemory", 0)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        with streaming.channel() as channel:
+            for job in range(4):  # large cards: Redis reads what is sent together in many parts
+                cards = [person(tags=[f"{n}{'y' * 9_000}" for n in range(5)]) for _ in range(200)]
+                Client(channel).import_all(f"job{job}", cards)
+            wait_until(lambda: "OutOfMemoryError" in faults(streaming))
+    finally:
+        over.set()
+        presser.join()
+    reaches(redis, 800)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_stream_that_is_deleted_is_filled_anew(
+    streaming: Server, redis: RedisServer, idle: bool
+) -> None:
+    """From the first event on, while the relay runs; whether more comes or not."""
+    reaches(redis, save(streaming, 20))
+    with client_of_redis.Redis.from_url(redis.url) as client:
+        client.delete(KEY)
+    reaches(redis, 20 if idle else save(streaming, 5))
+    assert faults(streaming) == ["relay_moved"]
+
+
+def test_events_that_the_feed_dropped_are_logged(
+    start_server: StartServer, redis: RedisServer
+) -> None:
+    """Where retention overtook a relay that runs."""
+    server = start_server("--redis", redis.url, **STREAM, **SMALL)
+    reaches(redis, save(server, 5))
+    redis.freeze()
+    with server.channel() as channel:
+        client = Client(channel)
+        client.import_all("job", [person() for _ in range(900)])
+        first = trimmed(client, 100)
+        redis.thaw()
+        wait_until(lambda: sequences(redis)[-1:] == [905])
+        assert "relay_gap" in faults(server)
+        there = sequences(redis)
+        assert there[:5] == [1, 2, 3, 4, 5]
+        assert there[-(906 - first) :] == list(range(first, 906))
+
+
+def stays_out(server: Server, redis: RedisServer, fault: str) -> None:
+    """Find the stream left alone, whatever comes, until it is deleted."""
+    there = sequences(redis)
+    last = save(server, 1)
+    wait_until(lambda: fault in faults(server))
+    assert sequences(redis) == there
+    with client_of_redis.Redis.from_url(redis.url) as client:
+        client.delete(KEY)
+    wait_until(lambda: sequences(redis) == list(range(1, last + 1)))
+    wait_until(lambda: faults(server)[-1] == "relay_back")
+
+
 def test_another_folders_stream_is_left_alone(streaming: Server, redis: RedisServer) -> None:
-    """A feed that is behind the stream is not the one that it was made of."""
+    """Also once the feed is as long as it."""
     save(streaming, 1)
     reaches(redis, 1)
     with client_of_redis.Redis.from_url(redis.url) as client:
-        client.xadd(KEY, {"sequence": 1_000}, "1000-0")
+        client.xadd(KEY, {"sequence": 20}, "20-0")
     assert streaming.stop() == 0
     streaming.start()
     save(streaming, 1)
-    wait_until(lambda: '"fault": "ahead"' in streaming.log())
-    assert sequences(redis) == [1, 1_000]
+    wait_until(lambda: "ahead" in faults(streaming))
+    assert sequences(redis) == [1, 20]
+    save(streaming, 25)
+    stays_out(streaming, redis, "other")
+
+
+def test_the_stream_of_a_folder_of_before_is_left_alone(
+    streaming: Server, redis: RedisServer
+) -> None:
+    """Its entries are of the same customers, and of other times."""
+    for _ in range(2):
+        assert streaming.stop() == 0
+        shutil.rmtree(streaming.data)
+        streaming.start()
+        for number in range(10):
+            save(streaming, 1, id=f"c{number}")
+        wait_until(lambda: len(sequences(redis)) == 10)
+    stays_out(streaming, redis, "other")
+
+
+def test_a_stream_without_its_last_entry_is_left_alone(
+    streaming: Server, redis: RedisServer
+) -> None:
+    """After a restart nobody knows whose it is; while the relay runs it does."""
+    reaches(redis, save(streaming, 10))
+    with client_of_redis.Redis.from_url(redis.url) as client:
+        client.xtrim(KEY, 0, approximate=False)
+    save(streaming, 1)
+    wait_until(lambda: sequences(redis) == [11])
+    with client_of_redis.Redis.from_url(redis.url) as client:
+        client.xtrim(KEY, 0, approximate=False)
+    assert streaming.stop() == 0
+    streaming.start()
+    stays_out(streaming, redis, "gone")
 
 
 def test_each_account_has_its_stream(

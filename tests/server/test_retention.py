@@ -9,7 +9,7 @@ import grpc
 from namesake import v1
 from tests.conftest import StartServer, wait_until
 from tests.replica import Replica
-from tests.server.client import Client, person, refusal
+from tests.server.client import Client, over_workers, person, refusal
 from tests.server.feed_work import Watcher, Work, agree, snapshot
 from tests.server.test_consumers import acknowledge, consumers, sent
 
@@ -165,9 +165,10 @@ def test_a_fast_watcher_misses_nothing_while_changes_go(start_server: StartServe
     with start_server(**SMALL).channel() as channel:
         client = Client(channel)
         watcher, work = Watcher(client), Work(client, 3)
-        work.some(150)
-        sequence, customers = snapshot(client)
-        wait_until(lambda: watcher.has(sequence))
+        for _ in range(15):
+            work.some(10)
+            sequence, customers = snapshot(client)
+            wait_until(lambda at=sequence: watcher.has(at))  # type: ignore[misc]
         watcher.close()
         assert trimmed(client) > 1
         replica = Replica()
@@ -178,20 +179,24 @@ def test_a_fast_watcher_misses_nothing_while_changes_go(start_server: StartServe
 def test_every_worker_sees_the_same_feed(start_server: StartServer) -> None:
     """One of them drops what is too old, and a restart goes on."""
     server = start_server("--workers", "2", **SMALL)
-    with server.channel() as channel:
-        client = Client(channel)
+    with over_workers(server, 2) as clients:
         for number in range(150):
-            client.save(person(id=f"c{number}"))
-        first = trimmed(client)
+            clients[number % 2].save(person(id=f"c{number}"))
+        first = trimmed(clients[0])
+        for client in clients:
+            assert sent(client, after=first - 1) == list(range(first, 151))
     assert server.stop() == 0
     server.start()
-    with server.channel() as channel:
-        client = Client(channel)
-        assert consumers(client).first_sequence == first
+    with over_workers(server, 2) as clients:
+        assert [consumers(client).first_sequence for client in clients] == [first, first]
         for number in range(100):
-            client.save(person(id=f"c{number}", stage="x"))
-        assert trimmed(client, first + 1) > first
-        listed(client)
+            clients[number % 2].save(person(id=f"c{number}", stage="x"))
+        later = trimmed(clients[0], first + 1)
+        for client in clients:
+            refused = refusal(lambda client=client: client.feed(first - 1))  # type: ignore[misc]
+            assert refused.short == (*UNAVAILABLE, "after_sequence")
+            assert sent(client, after=later - 1) == list(range(later, 251))
+            listed(client)
         assert client.faults() == []
 
 
@@ -214,6 +219,39 @@ def test_what_is_kept_of_old_changes_is_bounded(start_server: StartServer) -> No
         trimmed(client, 900)
         assert older(client) <= 2 * 10
         listed(client)
+
+
+def test_nothing_is_kept_of_customers_while_they_are_merged(start_server: StartServer) -> None:
+    """However often they had changed; given back they are listed by that change, and sound."""
+    with start_server(**SMALL).channel() as channel:
+        client = Client(channel)
+        for number in range(6):
+            client.save(person(id=f"c{number}"))
+        for stage in range(15):
+            for number in range(1, 6):
+                client.update(v1.Customer(id=f"c{number}", stage=f"s{stage}"), "stage")
+        client.merge("c2", "c3")
+        client.merge("c1", "c2", "c4")
+        edited(client, "c0", 300)
+        trimmed(client, 200)
+        assert older(client) <= 2 * 3  # c0, c1 and c5
+        client.unmerge("c3", choices=[v1.UnmergeChoice(action=v1.UNMERGE_ACTION_KEEP)])
+        listed(client)
+        edited(client, "c0", 300)
+        trimmed(client, 500)
+        client.unmerge("c2", "c4", choices=[v1.UnmergeChoice(action=v1.UNMERGE_ACTION_KEEP)])
+        listed(client)
+        edited(client, "c0", 300)
+        trimmed(client, 800)
+        assert older(client) <= 2 * 6
+        listed(client)
+        assert client.faults() == []
+
+
+def edited(client: Client, id: str, times: int) -> None:
+    """Change a customer over and over."""
+    for stage in range(times):
+        client.update(v1.Customer(id=id, stage=f"e{stage}"), "stage")
 
 
 def older(client: Client) -> int:

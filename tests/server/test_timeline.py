@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
 from tests.conftest import Server, StartServer
-from tests.server.client import Client, person, refusal, unique
+from tests.server.client import Client, over_workers, person, refusal, unique
 
 INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
@@ -492,43 +492,41 @@ def test_orders_are_looked_for_within_a_bound(start_server: StartServer) -> None
 class Adder(threading.Thread):
     """Adds items over and over, until the server is gone; notes what was acknowledged."""
 
-    def __init__(self, server: Server, seed: int, rounds: int | None) -> None:
+    def __init__(self, client: Client, seed: int, rounds: int | None) -> None:
         super().__init__()
-        self._server = server
+        self._client = client
         self._dice = random.Random(seed)
         self._rounds = range(rounds) if rounds else count()
         self.acknowledged: set[str] = set()
 
     def run(self) -> None:
         """Add a batch each time."""
-        with self._server.channel() as channel:
-            client = Client(channel)
-            try:
-                for _ in self._rounds:
-                    self._add(client)
-            except grpc.RpcError as error:
-                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                    raise
+        try:
+            for _ in self._rounds:
+                self._add()
+        except grpc.RpcError as error:
+            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                raise
 
-    def _add(self, client: Client) -> None:
+    def _add(self) -> None:
         dice = self._dice
         ids = dice.sample(range(3_000), dice.choice([1, 1, 5, 200]))
         items = [
             order(f"c{dice.randrange(3)}", "1", dice.randrange(9), id=str(id), email="a@x.example")
             for id in ids
         ]
-        assert not any(result.reason for result in client.add(*items))
+        assert not any(result.reason for result in self._client.add(*items))
         self.acknowledged.update(map(str, ids))
 
 
 def test_two_workers_add_at_once(start_server: StartServer) -> None:
     """The same ids, to the same customers: each item is there once."""
     server = start_server("--workers", "2")
-    with server.channel() as channel:
-        client = Client(channel)
+    with over_workers(server, 4) as clients:
+        client = clients[0]
         for number in range(3):
             client.save(person(id=f"c{number}"))
-        adders = [Adder(server, seed, 15) for seed in range(4)]
+        adders = [Adder(one, seed, 15) for seed, one in enumerate(clients)]
         for adder in adders:
             adder.start()
         for adder in adders:
@@ -548,13 +546,14 @@ def test_what_was_acknowledged_survives_a_kill(start_server: StartServer, seed: 
     with server.channel() as channel:
         for number in range(3):
             Client(channel).save(person(id=f"c{number}"))
-    adders = [Adder(server, 10 * seed + number, None) for number in range(2)]
-    for adder in adders:
-        adder.start()
-    threading.Event().wait(0.3 + random.Random(seed).random())
-    server.kill()
-    for adder in adders:
-        adder.join()
+    with over_workers(server, 2, workers=1) as clients:
+        adders = [Adder(one, 10 * seed + number, None) for number, one in enumerate(clients)]
+        for adder in adders:
+            adder.start()
+        threading.Event().wait(0.3 + random.Random(seed).random())
+        server.kill()
+        for adder in adders:
+            adder.join()
     server.start()
     with server.channel() as channel:
         client = Client(channel)
