@@ -542,16 +542,16 @@ async def test_the_history_of_a_survivor_has_each_change_as_it_was(tmp_path: Pat
         await one.unmerge("c")
         await one.merge("a", "c")
         await one.merge("a", "b")
-        assert await told(one, "a")[merged.sequence] == ("b", ["c"], ["tags"])
+        assert (await told(one, "a"))[merged.sequence] == ("b", ["c"], ["tags"])
         await one.unmerge("b", "c")
         await one.merge("b", "c")
         await one.merge("a", "b")
         parted = await one.unmerge("c")  # by a, and by b, which is its member
-        assert await told(one, "a")[parted.sequence] == ("a", ["c"], ["tags"])
+        assert (await told(one, "a"))[parted.sequence] == ("a", ["c"], ["tags"])
         await one.unmerge("b")
         await one.merge("d", "b")
         await one.merge("d", "a")
-        assert await told(one, "d")[parted.sequence] == ("a", ["c"], ["tags"])
+        assert (await told(one, "d"))[parted.sequence] == ("a", ["c"], ["tags"])
 
 
 async def told(one: Merging, id: str) -> dict[int, tuple[str, list[str], list[str]]]:
