@@ -9,6 +9,7 @@ from itertools import islice
 
 from service.errors import (
     Deleted,
+    IdentityExclusive,
     InvalidArgument,
     NotFound,
     NotMerged,
@@ -58,7 +59,7 @@ class Undoing:
                 await self._merger.unmerge(
                     left, {}, "", self._why, mark_distinct=self._mark_distinct
                 )
-            except (UnmergeConflict, InvalidArgument, StaleEtag):
+            except (UnmergeConflict, InvalidArgument, IdentityExclusive, StaleEtag):
                 return "conflicts"
             except (Deleted, NotFound, NotMerged):
                 continue  # one of them was given back or deleted just now: look again
