@@ -202,7 +202,8 @@ async def serve(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_fault)
     for name in ENDING:
-        loop.add_signal_handler(name, stop.set)
+        # Not by the loop: until it is told to ignore a signal, it would let one end the process.
+        signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop.set))
     worker = Worker(settings, configs)
     try:
         port = await worker.start(number)
@@ -214,7 +215,6 @@ async def serve(
         await worker.stop()
         # Everything is written: a second signal is not to spoil the exit status.
         for name in ENDING:
-            loop.remove_signal_handler(name)
             signal.signal(name, signal.SIG_IGN)
     log.info("stopped", worker=number)
     return 0
