@@ -437,12 +437,13 @@ def _ordered(
     stayed, known = set(now), set(was)
     if [key for key in was if key in stayed] == [key for key in now if key in known]:
         order = [key for key in new if key in merged]
-        place = 0
-        for key in now:  # what was added goes behind its neighbour
-            if key in merged:
-                if key not in order:
-                    order.insert(place, key)
-                place = order.index(key) + 1
+        kept = [key for key in now if key in merged]
+        for place, key in enumerate(kept):
+            if key in order:
+                continue  # else it was added: behind its neighbour, or before the other
+            before = order.index(kept[place - 1]) + 1 if place else 0
+            behind = (order.index(one) for one in kept[place + 1 :] if one in order)
+            order.insert(before or next(behind, len(order)), key)
     else:
         order = [key for key in now if key in merged]
     return [*order, *(key for key in merged if key not in order)]

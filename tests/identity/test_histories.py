@@ -7,6 +7,7 @@ sees whether anything stayed where it does not belong.
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 
 from namesake import v1
 from service.core.model import Action
-from tests.identity.test_merging import Merging, merging
+from service.errors import InvalidArgument, MergeConflict
+from tests.identity.test_merging import WHY, Merging, merging, normals
 
 SEEDS = 60
 STEPS = 40
@@ -284,3 +286,191 @@ async def test_a_number_that_was_given_away_meanwhile_is_given_again(tmp_path: P
         assert sorted(contact.last_name for contact in one.card("a").contacts) == ["Byron", "King"]
         assert len({contact.id for contact in one.card("a").contacts}) == 2
         assert [contact.last_name for contact in one.card("b").contacts] == ["Noether"]
+
+
+# What was edited
+
+
+def named(id: str, *emails: str, **more: Any) -> v1.Customer:
+    """Return a person."""
+    points = [v1.EmailAddress(value=email) for email in emails]
+    return v1.Customer(id=id, last_name="Lovelace", emails=points, **more)
+
+
+async def stored(one: Merging, *cards: v1.Customer) -> None:
+    """Save cards."""
+    for card in cards:
+        await one.save(card)
+
+
+async def test_what_was_cleared_is_not_filled_when_another_leaves(tmp_path: Path) -> None:
+    """Neither its own nor what a member, or two, had as well."""
+    async with merging(tmp_path) as one:
+        await stored(
+            one,
+            named("a", first_name="A", tags=["x"]),
+            named("b", first_name="B", tags=["x"], stage="same"),
+            named("c", stage="same"),
+            named("d"),
+        )
+        await one.merge("a", "b", "c", "d")
+        card = one.card("a")
+        card.first_name = card.stage = ""
+        del card.tags[:]
+        await one.save(card)
+        await one.unmerge("d")
+        card = one.card("a")
+        assert (card.first_name, card.stage, list(card.tags)) == ("", "", [])
+        await one.unmerge("b", **{"": Action.KEEP})
+        assert one.card("a").stage == ""
+        assert one.card("b").stage == "same"
+
+
+async def test_what_was_added_beside_a_choice_stays(tmp_path: Path) -> None:
+    """When somebody leaves whom it does not concern, and when the chosen one does."""
+    async with merging(tmp_path) as one:
+        await stored(one, named("a", "a@x.example"), named("b", "b@x.example"), named("c"))
+        await one.merge("a", "b", "c", choices=[("emails", "b"), ("stage", "b")])
+        card = one.card("a")
+        card.emails.add(value="new@x.example")
+        card.stage = "new"
+        await one.save(card)
+        await one.unmerge("c")
+        assert normals(one.card("a")) == ["b@x.example", "new@x.example"]
+        assert one.card("a").stage == "new"
+        await one.unmerge("b")
+        assert normals(one.card("a")) == ["a@x.example", "new@x.example"]
+        assert one.card("a").stage == "new"
+
+
+async def test_what_was_taken_away_and_came_back_with_another_goes_with_it(tmp_path: Path) -> None:
+    """A second merge fills blanks anew; who leaves takes that along."""
+    async with merging(tmp_path) as one:
+        await stored(
+            one,
+            named("a"),
+            named("b", "s@x.example", first_name="B"),
+            named("c", "s@x.example", first_name="C"),
+        )
+        await one.merge("a", "b")
+        card = one.card("a")
+        card.first_name = ""
+        del card.emails[:]
+        await one.save(card)
+        before = one.body("a")
+        await one.merge("a", "c")
+        assert (one.card("a").first_name, normals(one.card("a"))) == ("C", ["s@x.example"])
+        await one.unmerge("c")
+        assert one.body("a") == before
+
+
+async def test_of_a_choice_only_what_it_brought_is_the_chosen_ones(tmp_path: Path) -> None:
+    """What a later merge brought into the same field came from that one's members."""
+    async with merging(tmp_path) as one:
+        await stored(
+            one,
+            named("a", "a@x.example"),
+            named("b", "b@x.example"),
+            named("c", "c@x.example", stage="won"),
+        )
+        await one.merge("a", "b", choices=[("emails", "b"), ("stage", "b")])
+        await one.merge("a", "c")
+        card = one.card("a")
+        card.stage = "lost"
+        card.emails[1].kind = v1.CONTACT_KIND_OFFICE
+        await one.save(card)
+        clashes = (await one.merger.preview_unmerge(["c"], {})).clashes
+        assert [(clash.element, clash.member) for clash in clashes] == [
+            ("stage", "c"),
+            ("emails[c@x.example]", "c"),
+        ]
+        await one.unmerge("c", **{"": Action.RESTORE})
+        assert (one.card("a").stage, normals(one.card("a"))) == ("", ["b@x.example"])
+
+
+async def test_a_contact_of_two_is_taken_apart_again(tmp_path: Path) -> None:
+    """Edits stay with who stays, and nothing of who leaves does."""
+    async with merging(tmp_path) as one:
+        a, b = company("a", "King"), company("b", "King")
+        b.contacts[0].emails.add(value="king@b.example")
+        b.contacts[0].title = "Dr"
+        await stored(one, a, b)
+        await one.merge("a", "b")
+        await changed(one, "a", "King", position="chair")
+        await one.unmerge("b")
+        (king,) = one.card("a").contacts
+        assert (king.position, king.title, len(king.emails)) == ("chair", "", 0)
+        (king,) = one.card("b").contacts
+        assert (king.position, king.title, len(king.emails)) == ("", "Dr", 1)
+
+
+async def test_what_a_member_knew_of_the_same_address_goes_with_it(tmp_path: Path) -> None:
+    """Whether it was verified, say, whatever else was edited of it."""
+    async with merging(tmp_path) as one:
+        a, b = named("a", "s@x.example"), named("b", "s@x.example")
+        b.emails[0].verification = v1.VERIFICATION_VERIFIED
+        await stored(one, a, b)
+        await one.merge("a", "b")
+        card = one.card("a")
+        assert card.emails[0].verification == v1.VERIFICATION_VERIFIED
+        card.emails[0].kind = v1.CONTACT_KIND_OFFICE
+        await one.save(card)
+        await one.unmerge("b")
+        (email,) = one.card("a").emails
+        assert email.verification == v1.VERIFICATION_UNVERIFIED
+        assert email.kind == v1.CONTACT_KIND_OFFICE
+
+
+@pytest.mark.parametrize("ids", [["c"], ["b", "c"]])
+async def test_an_edit_is_given_through_any_number_of_merges(
+    ids: list[str], tmp_path: Path
+) -> None:
+    """To the customer that it came from, not to one that had it from there."""
+    async with merging(tmp_path) as one:
+        await stored(one, named("a"), named("b"), named("c", first_name="C"))
+        await one.merge("b", "c")
+        await one.merge("a", "b")
+        card = one.card("a")
+        card.first_name = "X"
+        await one.save(card)
+        (clash,) = (await one.merger.preview_unmerge(ids, {})).clashes
+        assert clash.member == "c"
+        await one.unmerge(*ids, first_name=Action.GIVE)
+        assert (one.card("a").first_name, one.card("c").first_name) == ("", "X")
+        if "b" not in ids:
+            await one.unmerge("b")
+        assert one.card("b").first_name == ""
+
+
+async def test_a_long_chain_is_taken_apart_at_either_end(tmp_path: Path) -> None:
+    """No stack grows with it."""
+    async with merging(tmp_path) as one:
+        ids = [f"c{number}" for number in range(1_100)]
+        await stored(one, *map(named, ids))
+        for member, survivor in pairwise(ids):
+            await one.merge(survivor, member)
+        await one.unmerge("c0")
+        await one.unmerge("c1098")
+        assert one.live() == ["c0", "c1098", "c1099"]
+        one.verify()
+
+
+async def test_those_given_back_as_distinct_are_so_from_whom_they_were_merged_into(
+    tmp_path: Path,
+) -> None:
+    """And two by two: from the survivor of today only as long as it is that one."""
+    async with merging(tmp_path) as one:
+        await stored(one, *map(named, "abcde"))
+        await one.merge("b", "c", "d")
+        await one.merge("a", "b")
+        await one.merger.unmerge(["c", "d"], {}, "", WHY, mark_distinct=True)
+        for pair in ("ac", "ad", "cd"):
+            with pytest.raises(MergeConflict):
+                await one.merge(*pair)
+        await one.unmerge("b")
+        await one.merge("a", "c")
+        for pair in ("ab", "ad", "bd"):
+            with pytest.raises(MergeConflict):
+                await one.merge(*pair)
+        with pytest.raises(InvalidArgument):
+            await one.merger.unmerge([f"x{n}" for n in range(101)], {}, "", WHY, mark_distinct=True)
