@@ -43,14 +43,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _take_along_what_is_compiled(tree: Path) -> None:
     # As new as their sources, or these tests would not run at all; so nothing is compiled twice.
+    # Copies are new: Cython was perhaps installed after it was used, by a build of its own.
     if (ROOT / "build" / "cython").exists():
-        shutil.copytree(ROOT / "build" / "cython", tree / "build" / "cython")
+        made = tree / "build" / "cython"
+        shutil.copytree(ROOT / "build" / "cython", made, copy_function=shutil.copy)
     machine = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
     for extension in _compiled():
         built = tree / "build" / f"lib.{machine}" / extension
         built.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / extension).exists():
-            shutil.copy2(ROOT / extension, built)
+            shutil.copy(ROOT / extension, built)
 
 
 @pytest.fixture(scope="module")
