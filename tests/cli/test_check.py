@@ -206,7 +206,9 @@ def test_a_process_of_a_check_that_is_killed_is_told(tmp_path: Path, seconds: fl
     with _checking(tmp_path) as process:
         time.sleep(seconds)
         os.kill(_pool(process.pid)[0], signal.SIGKILL)
-        assert process.wait(30) == 1
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert [b"A process of the check was killed" in line for line in told.splitlines()] == [True]
 
 
 def test_the_processes_of_a_check_end_with_the_first(tmp_path: Path) -> None:
