@@ -112,7 +112,7 @@ def test_no_item_of_a_timeline_is_lost(tmp_path: Path) -> None:
         kind for kind in v1.ItemKind.values() if kind
     }
     (table,) = timeline.measure(tmp_path, ROWS, lambda _: None).tables  # which raises if one is
-    assert len(table.rows) == 8
+    assert len(table.rows) == 9
 
 
 def waiting(values: set[raw.Entry]) -> set[raw.Entry]:
