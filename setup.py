@@ -150,7 +150,12 @@ class BuildPy(build_py):
 
 
 class BuildExt(build_ext):
-    """Compiles; generates the tables that go with what is compiled first."""
+    """Compiles on all cores; generates the tables that go with what is compiled first."""
+
+    def initialize_options(self) -> None:
+        """Set the cores here: an editable install begins anew with what this says."""
+        super().initialize_options()
+        self.parallel = os.cpu_count() or 1
 
     def run(self) -> None:
         """Generate, then compile."""
@@ -165,7 +170,6 @@ setup(
         "build_py": BuildPy,
         "build_ext": BuildExt,
     },
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         [
             Extension(path.rsplit(".")[0].replace("/", "."), [path], extra_compile_args=FLAGS)

@@ -250,6 +250,7 @@ class AgainstLists(RuleBasedStateMachine):
     @rule(rows=TREES)
     def pinned(self, rows: list[int]) -> None:
         """What the first row says of which somebody did, of notes of the tree or of none."""
+        rows = [row for row in rows if row in self.live]
         notes = {one.number: one.item for one in self.of(rows) if one.item.kind == NOTE}
         said = [self.pins[row] for row in rows if row in self.pins]
         counting = [number for number in said if number in notes or not number]

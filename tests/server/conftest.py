@@ -15,7 +15,7 @@ from tests.conftest import Server, StartServer
 from tests.dns_servers import FaultyDns, Script, knot
 from tests.server.client import Client
 
-ACCOUNTS = 250  # more than there are tests that want one
+ACCOUNTS = 500  # more than there are tests that want one
 
 
 @pytest.fixture(scope="session")

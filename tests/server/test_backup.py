@@ -52,8 +52,16 @@ def copying(server: Server) -> bool:
     assert server.process is not None
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     threads = Path(f"/proc/{server.process.pid}/task").glob("*/children")
-    pids = {pid for thread in (children, *threads) for pid in thread.read_text().split()}
-    return any(b"copying" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
+    pids = {pid for thread in (children, *threads) for pid in said(thread).split()}
+    return any("copying" in said(Path(f"/proc/{pid}/cmdline")) for pid in pids)
+
+
+def said(path: Path) -> str:
+    """Return what is said of a process or thread, "" if it has ended."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_a_reader_that_stops_reading_a_backup_is_let_go(start_server: StartServer) -> None:

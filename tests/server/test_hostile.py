@@ -7,6 +7,7 @@ import os
 import random
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,9 +20,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from namesake import v1
-from tests.conftest import Server
+from tests.conftest import Server, StartServer
 from tests.server.bulk_work import by_filter, by_ids, clearing
 from tests.server.client import Client, opening, person, refusal
+from tests.server.test_operation import connected
 
 MESSAGES = int(os.environ.get("NAMESAKE_TEST_HOSTILE_MESSAGES", "10000"))
 MESSAGE_LIMIT = 16 << 20
@@ -38,7 +40,7 @@ CLEAR = {
 CUSTOMERS = "/namesake.v1.CustomerService/"
 SAVE = f"{CUSTOMERS}SaveCustomer"
 
-FILES = ("admin", "customer", "duplicate", "timeline", "transfer", "validation")
+FILES = ("admin", "customer", "duplicate", "merge", "timeline", "transfer", "validation")
 
 
 @dataclass(frozen=True)
@@ -206,14 +208,29 @@ def test_the_last_of_a_field_counts_and_messages_merge(raw: Raw) -> None:
     assert (date.year, date.month) == (1815, 12)
 
 
-def test_messages_over_the_limit_are_refused(client: Client, raw: Raw) -> None:
-    """By the transport, unary and streamed, and the connection goes on."""
-    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
-    large = save_request(NAME + field(14, 2, b"x" * MESSAGE_LIMIT))
-    for method in methods():
-        assert raw.code(method, large) == exhausted, method
-    assert client.stats().sequence == 0
-    assert client.save(person()).sequence == 1
+def too_large(limit: int) -> bytes:
+    """Return a message over a limit."""
+    return save_request(NAME + field(14, 2, b"x" * limit))
+
+
+def test_a_message_over_the_limit_is_refused(raw: Raw) -> None:
+    """Over the limit that is set unless an operator says otherwise."""
+    method = Method(SAVE, False, False)
+    assert raw.code(method, too_large(MESSAGE_LIMIT)) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert raw.code(method, too_large(MESSAGE_LIMIT >> 1)) == INVALID  # by a rule of the card
+
+
+def test_messages_over_the_limit_are_refused(start_server: StartServer) -> None:
+    """By the transport, of every method, unary and streamed, and the connection goes on."""
+    limit, every = 1 << 18, methods()
+    with connected(start_server(NAMESAKE_MESSAGE_LIMIT=str(limit))) as client:
+        raw = Raw(client)
+        with ThreadPoolExecutor(8) as threads:
+            codes = list(threads.map(lambda method: raw.code(method, too_large(limit)), every))
+        exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert dict(zip(every, codes, strict=True)) == dict.fromkeys(every, exhausted)
+        assert client.stats().sequence == 0
+        assert client.save(person()).sequence == 1
 
 
 def test_broken_batches_end_an_import_and_store_nothing(client: Client) -> None:
@@ -248,7 +265,7 @@ def test_tokens_of_any_bytes_are_refused_or_harmless(client: Client) -> None:
     client.save(person("a@x.example", id="d"))
     places = (0, (1 << 63) - 1, (1 << 64) - 2, (1 << 64) - 1)
     client.import_all("job", [person(last_name="")])
-    listings = (1, 2, 3, 11, 12, 16, 25, 34, 43, 51, 60)
+    listings = (1, 2, 3, 4, 9, 11, 12, 13, 14, 15, 16, 25, 34, 43, 51, 60)
     for place in places:
         for listing in listings:
             for extra in (b"", b"1:a@x.example", b"\xff"):
@@ -270,6 +287,8 @@ def codes_of_token(client: Client, token: str, listing: int) -> set[grpc.StatusC
         ),
         (client.timeline.ListItems, v1.ListItemsRequest(customer_id="c", page_token=token)),
         (client.transfer.ListImports, v1.ListImportsRequest(page_token=token)),
+        (client.merges.ListMerges, v1.ListMergesRequest(page_token=token)),
+        (client.merges.ListRedirects, v1.ListRedirectsRequest(page_token=token)),
         (
             client.transfer.ListImportFailures,
             v1.ListImportFailuresRequest(job_id="job", page_token=token),
@@ -300,6 +319,12 @@ def seeds() -> dict[str, list[bytes]]:
     card.identities.add(type="erp", value="7")
     card.birth_date.year = 1815
     pair = v1.IdentityQuery(type="email", value="a@x.example")
+    plan = v1.MergePlan(
+        priority_id="m1",
+        members=[v1.MergeMember(id="m2"), v1.MergeMember(id="m3")],
+        choices=[v1.FieldChoice(field="last_name", customer_id="m2")],
+    )
+    choice = v1.UnmergeChoice(action=v1.UNMERGE_ACTION_KEEP)
     requests: dict[str, Message] = {
         "SaveCustomer": v1.SaveCustomerRequest(customer=card, request_id="r"),
         "GetCustomer": v1.GetCustomerRequest(id="seed"),
@@ -354,6 +379,16 @@ def seeds() -> dict[str, list[bytes]]:
         "PinNote": v1.PinNoteRequest(customer_id="seed", item_id="n"),
         "CountItems": v1.CountItemsRequest(customer_ids=["seed", "x"]),
         "ReadBulkResults": v1.ReadBulkResultsRequest(operation="operations/bulk-update-x"),
+        "PreviewMerge": v1.PreviewMergeRequest(plan=plan),
+        "MergeCustomers": v1.MergeCustomersRequest(plan=plan, reason="the same", request_id="m"),
+        "PreviewUnmerge": v1.PreviewUnmergeRequest(ids=["m2", "m3"], choices=[choice]),
+        "UnmergeCustomers": v1.UnmergeCustomersRequest(ids=["m3"], choices=[choice], reason="no"),
+        "ListMerges": v1.ListMergesRequest(page_size=1),
+        "ListRedirects": v1.ListRedirectsRequest(page_size=1),
+        "UndoMerges": v1.UndoMergesRequest(run="save-2026-11-30"),
+        "SetMergePolicy": v1.SetMergePolicyRequest(
+            policy=v1.MergePolicy(on_import=True, least_probability=0.9, group_limit=3)
+        ),
     }
     update = v1.UpdateCustomerRequest(customer=card)
     update.update_mask.paths.extend(["tags", "emails"])
@@ -393,6 +428,8 @@ def test_ten_thousand_broken_messages_over_all_methods(server: Server, own: Clie
     dice = random.Random(20_260_102)
     raw, good = Raw(own), seeds()
     own.save(v1.SaveCustomerRequest.FromString(good["SaveCustomer"][0]).customer)
+    for id in ("m1", "m2", "m3"):
+        own.save(v1.Customer(id=id, last_name=id))
     every = methods()
     streams = {
         method.path: mutations(dice, good.get(method.path.rpartition("/")[2], [b""])[0])

@@ -20,7 +20,7 @@ from tests.conftest import Server, StartServer, wait_until
 from tests.server.client import Client, merge_plan, person
 from tests.server.long_work import Work
 
-ROUNDS = int(os.environ.get("NAMESAKE_TEST_MERGE_KILL_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("NAMESAKE_TEST_MERGE_KILL_ROUNDS", "2"))
 MERGERS, EACH = 3, 7
 CROWD = 250
 TAGGED = 50  # a card takes only so many tags
