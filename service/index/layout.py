@@ -23,9 +23,10 @@ from service.core._probe import block_keys
 from service.core.model import Channel, Held, Identity
 from service.errors import FormatMismatch, InvalidArgument, StorageFault
 
-# 1 had no features and blocks: they are made when it is opened. 2 had no sorted runs.
-FORMAT_VERSION = 3
-MIGRATED_FORMATS = frozenset({1, 2})
+# 1 had no features and blocks: they are made when it is opened. 2 had no sorted runs, 3 no merges,
+# timelines and consumers.
+FORMAT_VERSION = 4
+MIGRATED_FORMATS = frozenset({1, 2, 3})
 KEY_LIMIT_BYTES = 511  # LMDB 0.9, MDB_MAXKEYSIZE: a compile-time constant
 TEXT_LIMIT_CHARS = 0xFFFF // 4  # actor and reason carry a u16 length; UTF-8 takes up to 4 bytes
 ROW_MAX = (1 << 64) - 1

@@ -762,7 +762,8 @@ class Store:
             tables = Tables(**handles)
             if new or not current:
                 txn.put(layout.META_FORMAT, layout.encode_format(), db=tables.meta)
-                txn.put(layout.META_HASH_SECRET, os.urandom(SECRET_BYTES), db=tables.meta)
+                secret = os.urandom(SECRET_BYTES)
+                txn.put(layout.META_HASH_SECRET, secret, overwrite=False, db=tables.meta)
             if new:
                 txn.put(layout.META_COUNTERS, layout.encode_counters(1, 1, 0), db=tables.meta)
         return tables

@@ -109,10 +109,10 @@ async def test_an_index_of_format_2_is_brought_to_todays(tmp_path: Path) -> None
         index.follow_rules(JsonCodec(), "1")
         await save_all(index, PEOPLE)
     with (
-        lmdb.open(os.fspath(tmp_path), max_dbs=32, map_size=1 << 30) as env,
+        lmdb.open(os.fspath(tmp_path), max_dbs=layout.MAX_TABLES, map_size=1 << 30) as env,
         env.begin(write=True) as txn,
     ):
-        for name in ("runs", "retired"):
+        for name in NEW_IN_3:
             txn.drop(env.open_db(name.encode(), txn=txn), delete=True)
         meta = env.open_db(b"meta", txn=txn)
         assert txn.delete(layout.META_HASH_SECRET, db=meta)
@@ -129,10 +129,36 @@ async def test_an_index_of_format_2_is_brought_to_todays(tmp_path: Path) -> None
         with index.snapshot() as snapshot:
             assert snapshot.rows(Kind.EMAIL, "a.b@x.org") == [1, 4]
             secret = snapshot.hash_secret
-    assert stored_format(tmp_path) == layout.encode_format(3)
+    assert stored_format(tmp_path) == layout.encode_format()
     async with opened(tmp_path) as index:
         with index.snapshot() as snapshot:
             assert snapshot.hash_secret == secret
+
+
+async def test_an_index_of_format_3_is_brought_to_todays(tmp_path: Path) -> None:
+    """What runs are hashed with stays, and customers are merged, linked to and followed."""
+    async with opened(tmp_path) as index:
+        index.follow_rules(JsonCodec(), "1")
+        await save_all(index, PEOPLE, bulk=True)
+        with index.snapshot() as snapshot:
+            secret = snapshot.hash_secret
+    with (
+        lmdb.open(os.fspath(tmp_path), max_dbs=layout.MAX_TABLES, map_size=1 << 30) as env,
+        env.begin(write=True) as txn,
+    ):
+        for name in NEW_IN_4:
+            txn.drop(env.open_db(name.encode(), txn=txn, create=False), delete=True)
+        meta = env.open_db(b"meta", txn=txn)
+        txn.put(layout.META_FORMAT, layout.encode_format(3), db=meta)
+    async with opened(tmp_path) as index:
+        assert index.follow_rules(JsonCodec(), "1") == 0
+        assert faults(index) == []
+        with index.snapshot() as snapshot:
+            assert snapshot.hash_secret == secret
+            assert snapshot.customer_count == len(PEOPLE)
+            assert (list(snapshot.merges()), snapshot.consumers()) == ([], [])
+            assert (snapshot.tree(1), snapshot.timeline.counts([1]).total()) == ([1], 0)
+    assert stored_format(tmp_path) == layout.encode_format()
 
 
 async def test_an_index_from_before_rules_had_a_name_is_keyed_anew(tmp_path: Path) -> None:
@@ -225,16 +251,21 @@ async def test_a_record_that_gives_nothing_to_compare_is_passed_over(tmp_path: P
         assert [step for step in index.verify(Partly()) if isinstance(step, Fault)] == []
 
 
-NEW_TABLES = ("features", "blocks", "distinct", "groups", "models", "runs", "retired", "waiting")
+NEW_IN_4 = (
+    "merged", "members", "bonds", "merges", "restored", "consumers", "older", "items", "item_ids",
+    "timeline", "item_counts", "item_points", "pins", "leaving",
+)  # fmt: skip
+NEW_IN_3 = ("runs", "retired", "waiting", *NEW_IN_4)
+NEW_IN_2 = ("features", "blocks", "distinct", "groups", "models", *NEW_IN_3)
 
 
 def make_old(folder: Path, format_: int = 1, *, drop: bool = True) -> None:
     """Leave of an index what a release of an older format had."""
     with (
-        lmdb.open(os.fspath(folder), max_dbs=32, map_size=1 << 30) as env,
+        lmdb.open(os.fspath(folder), max_dbs=layout.MAX_TABLES, map_size=1 << 30) as env,
         env.begin(write=True) as txn,
     ):
-        for name in NEW_TABLES if drop else ():
+        for name in NEW_IN_2 if drop else ():
             txn.drop(env.open_db(name.encode(), txn=txn), delete=True)
         meta = env.open_db(b"meta", txn=txn)
         txn.put(layout.META_FORMAT, layout.encode_format(format_), db=meta)
@@ -242,7 +273,10 @@ def make_old(folder: Path, format_: int = 1, *, drop: bool = True) -> None:
 
 def stored_format(folder: Path) -> bytes | None:
     """Return what the file says of its format."""
-    with lmdb.open(os.fspath(folder), max_dbs=32, map_size=1 << 30) as env, env.begin() as txn:
+    with (
+        lmdb.open(os.fspath(folder), max_dbs=layout.MAX_TABLES, map_size=1 << 30) as env,
+        env.begin() as txn,
+    ):
         stored: bytes | None = txn.get(layout.META_FORMAT, db=env.open_db(b"meta", txn=txn))
         return stored
 
@@ -284,7 +318,9 @@ async def test_an_index_of_format_1_is_read_by_commands_too(tmp_path: Path) -> N
         assert faults(index) == []
 
 
-@pytest.mark.parametrize(("format_", "advice"), [(4, "newer release"), (0, "export it")])
+@pytest.mark.parametrize(
+    ("format_", "advice"), [(layout.FORMAT_VERSION + 1, "newer release"), (0, "export it")]
+)
 async def test_an_index_of_any_other_format_is_refused(
     tmp_path: Path, format_: int, advice: str
 ) -> None:
