@@ -65,7 +65,7 @@ clean: ## Remove what was built, .venv included
 	rm -f proto/namesake/v1/*_pb2*.py proto/namesake/v1/*_pb2*.pyi service/*/*.so
 
 $(READY): pyproject.toml setup.py constraints.txt $(PROTOS)
-	@echo "Installing into $(VENV) (a minute or two, once) ..."
+	@echo "Installing into $(VENV) (some minutes, once) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
