@@ -18,6 +18,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -41,11 +42,13 @@ from service.identity.settle import Settler
 from service.identity.timeline import Timeline
 from service.identity.training import Trainings
 from service.index import Index
-from service.server.relay import Relay, relay_of
 from service.server.survivorship import Survivorship, is_archived
 from service.server.wire import Records
 from service.settings import Settings
 from service.validation.validator import Validator
+
+if TYPE_CHECKING:
+    from service.server.relay import Relay
 
 ACCOUNTS_LIMIT = 1_000  # each holds an open environment of file descriptors and address space
 log = structlog.get_logger("namesake")
@@ -213,10 +216,17 @@ class Accounts:
             MachineMerger(index, merger, judge, operations, self._settings, _note_look),
             Consumers(index, self._settings),
             Trimmer(index, codec, self._settings),
-            relay_of(config.name, index, self._settings),
+            self._relay(config.name, index),
             Timeline(index, self._validator),
             Sweeper(index, self._settings),
         )
+
+    def _relay(self, name: str, index: Index) -> Relay | None:
+        if self._settings.changes_redis_stream is None:
+            return None
+        from service.server.relay import relay_of  # its client loads slowly
+
+        return relay_of(name, index, self._settings)
 
     async def recover(self) -> None:
         """Find the long work that a process of before did not come to the end of."""

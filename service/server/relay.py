@@ -171,13 +171,11 @@ def _named(event: Change) -> dict[str, Any]:
     }
 
 
-def relay_of(account: str, index: Index, settings: Settings) -> Relay | None:
-    """Return the relay of an account, None where nobody wants one.
+def relay_of(account: str, index: Index, settings: Settings) -> Relay:
+    """Return the relay of an account into its stream, whose name begins as the settings say.
 
     Raises InvalidArgument where there is no Redis, or its URL is bad.
     """
-    if settings.changes_redis_stream is None:
-        return None
     if settings.redis is None:
         raise InvalidArgument("the stream of changes needs a Redis", field="redis")
     try:

@@ -12,14 +12,17 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from service.errors import InvalidArgument
 from service.settings import Settings
 from service.validation.resolver import Resolver, unknown
-from service.validation.verdicts import DomainVerdict, SharedVerdicts, StoredVerdicts, now_us
+from service.validation.verdicts import DomainVerdict, StoredVerdicts, now_us
+
+if TYPE_CHECKING:
+    from service.validation.shared import SharedVerdicts
 
 _log = structlog.get_logger(__name__)
 
@@ -326,6 +329,8 @@ class Domains:
 def _shared_verdicts(settings: Settings) -> SharedVerdicts | None:
     if settings.redis is None:
         return None
+    from service.validation.shared import SharedVerdicts  # its client loads slowly
+
     return SharedVerdicts(
         settings.redis,
         deadline_ms=settings.redis_deadline_ms,

@@ -8,7 +8,8 @@ from pathlib import Path
 import dnslib
 
 from service.core.model import Channel, Lookup, Point, Reason
-from service.validation.verdicts import DomainVerdict, SharedVerdicts, StoredVerdicts, now_us
+from service.validation.shared import SharedVerdicts
+from service.validation.verdicts import DomainVerdict, StoredVerdicts, now_us
 from tests.dns_servers import FaultyDns, Reply, failure, mx
 from tests.redis_server import RedisServer
 from tests.validation.conftest import Running
