@@ -52,8 +52,6 @@ from service.validation.validator import Validator
 
 log = structlog.get_logger("namesake")
 
-GARBAGE_THRESHOLD = 100_000  # objects, some tens of megabytes
-
 _FILES = (
     admin_service_pb2,
     customer_service_pb2,
@@ -197,7 +195,7 @@ async def serve(
 
     `ready` is called with the port once calls are answered.
     """
-    _tune_collector()
+    _freeze()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_fault)
@@ -237,12 +235,10 @@ def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     log.error("loop_fault", **said)
 
 
-def _tune_collector() -> None:
-    # What start-up made stays for ever, and what calls make has few cycles: collecting as often
-    # as Python does by default only looks through them again.
+def _freeze() -> None:
+    # What start-up made stays for ever: a collection only looks through it again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
 
 
 class Worker:
