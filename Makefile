@@ -31,7 +31,7 @@ test: lint $(BUILT) ## Run everything that CI runs (installs knot and redis-serv
 	@tests/services.sh
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them, kill merges; COUNT=100000 MINUTES=1 KILLS=5 for less
+nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them, try other random data, kill merges; COUNT=100000 MINUTES=1 SEEDS=30 KILLS=5 for less
 	@status=0; \
 	for part in agree_phones agree_emails; do \
 		echo "$$part:"; \
@@ -42,8 +42,9 @@ nightly: $(BUILT) ## Compare kernels with the libraries, fuzz them, kill merges;
 		echo "$$part:"; \
 		$(BIN)/python -m tests.fuzz.$$part $(MINUTES:%=--minutes %) || status=1; \
 	done; \
-	NAMESAKE_TEST_MERGE_KILL_ROUNDS=$(or $(KILLS),50) NAMESAKE_TEST_STATE_SEEDS=200 \
-		$(BIN)/python -m pytest tests/server/test_merge_kill.py tests/identity/test_state.py || status=1; \
+	NAMESAKE_TEST_SEEDS=$(or $(SEEDS),200) NAMESAKE_TEST_MERGE_KILL_ROUNDS=$(or $(KILLS),50) \
+		$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=nightly tests/core tests/identity \
+		tests/index tests/transfer tests/validation tests/server/test_merge_kill.py || status=1; \
 	exit $$status
 
 lint: $(READY) $(BUF) ## Check style, types and protos

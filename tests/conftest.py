@@ -22,9 +22,15 @@ READY_S = 60.0
 # preexec_fn would do that between fork and exec, which is no place to be with the threads of gRPC.
 INTERRUPTIBLE = ("env", "--default-signal=INT")
 
-# How long an example takes says how much else the machine does.
-settings.register_profile("namesake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("namesake")
+# How long an example takes says how much else the machine does. The gate draws the same ones each
+# time, so that it fails for what was changed; `make nightly` draws others (--hypothesis-profile).
+_SLOWLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", _SLOWLY)
+settings.register_profile("gate", _SLOWLY, derandomize=True)
+settings.load_profile("gate")
+
+# Random histories of each test that tells such. `make nightly` sets more.
+SEEDS = int(os.environ.get("NAMESAKE_TEST_SEEDS", "24"))
 
 SERVICE = Path(__file__).parent.parent / "service"
 
@@ -141,4 +147,4 @@ def wait_until(what: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-__all__ = ["INTERRUPTIBLE", "NO_DNS", "Server", "StartServer", "wait_until"]
+__all__ = ["INTERRUPTIBLE", "NO_DNS", "SEEDS", "Server", "StartServer", "wait_until"]

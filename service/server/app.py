@@ -195,7 +195,7 @@ async def serve(
 
     `ready` is called with the port once calls are answered.
     """
-    _freeze()
+    gc.freeze()  # what loading made stays: a collection would only look through it again
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_fault)
@@ -233,12 +233,6 @@ def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     # With an exception, the message may show the arguments of a call, and so customer data.
     said = {"message": context["message"]} if error is None else whereabouts(error)
     log.error("loop_fault", **said)
-
-
-def _freeze() -> None:
-    # What start-up made stays for ever: a collection only looks through it again.
-    gc.collect()
-    gc.freeze()
 
 
 class Worker:

@@ -35,8 +35,8 @@ from service.index import Index
 from service.server.wire import Records, Rows, card
 from service.settings import Settings
 from service.validation.validator import Validator
+from tests.conftest import SEEDS
 
-SEEDS = 60
 ORDERS = (
     (MatchBy.CUSTOMER_ID, MatchBy.IDENTITY, MatchBy.MOBILE, MatchBy.PHONE, MatchBy.EMAIL),
     (MatchBy.CUSTOMER_ID,),

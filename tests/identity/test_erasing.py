@@ -23,9 +23,9 @@ from service.index import Reads
 from service.index.layout import ROW_MAX, TABLES
 from service.server import wire
 from service.settings import Settings
+from tests.conftest import SEEDS
 from tests.identity.test_merging import WHY, Merging, ada, merges, merging
 
-SEEDS = 40
 STEPS = 30
 CUSTOMERS = 6
 CHAIN = 400  # levels

@@ -16,9 +16,9 @@ import pytest
 from namesake import v1
 from service.core.model import Action
 from service.errors import InvalidArgument, MergeConflict
+from tests.conftest import SEEDS
 from tests.identity.test_merging import WHY, Merging, merging, normals
 
-SEEDS = 60
 STEPS = 40
 CHOSEN = ("first_name", "comment", "emails", "phones", "tags", "contacts", "preferences", "stage")
 NAMES = ("King", "Noether", "Byron")

@@ -39,9 +39,9 @@ from service.server.merges import merge_work
 from service.server.pace import Pace
 from service.server.pages import POSITION_LIMIT
 from service.server.survivorship import Survivorship
+from tests.conftest import SEEDS
 from tests.identity.test_batches import Home, customer, home
 
-SEEDS = 40
 STEPS = 30
 TERMS = Terms("editor", "GB", Lookup.DEFER)
 WHY = Why("steward", "the same person")

@@ -3,12 +3,10 @@
 `Model` says what has to come of each step, its refusals too; after each step the index is asked for
 all of it. A crash is what another process would find of the file: a copy of it, opened anew.
 Edits are of things whose owner is certain; `test_merging` has those where somebody has to choose.
-`NAMESAKE_TEST_STATE_SEEDS` sets the number of histories.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -38,9 +36,9 @@ from service.identity.merging import Asked, Plan, Why
 from service.identity.registry import MatchBy, Terms
 from service.index import ChangeKind, Snapshot, State
 from service.server import wire
+from tests.conftest import SEEDS
 from tests.identity.test_merging import Merging, merging
 
-SEEDS = int(os.environ.get("NAMESAKE_TEST_STATE_SEEDS", "24"))
 STEPS = 120
 CUSTOMERS = 14
 VERIFY_EVERY = 15
