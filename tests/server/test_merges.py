@@ -11,7 +11,15 @@ import pytest
 
 from namesake import v1
 from tests.conftest import StartServer
-from tests.server.client import Client, merge_plan, over_workers, person, refusal, unique
+from tests.server.client import (
+    Client,
+    merge_plan,
+    over_workers,
+    person,
+    refusal,
+    refusal_in,
+    unique,
+)
 from tests.server.long_work import Work
 
 
@@ -120,6 +128,8 @@ def test_what_stands_against_a_merge_is_said(shared: Client) -> None:
     assert [(one.reason, list(one.customer_ids)) for one in shown.conflicts] == [
         ("NOT_FOUND", ["nobody"])
     ]
+    gone = refusal(lambda: shared.merge("nobody", c))
+    assert (gone.reason, gone.field) == ("NOT_FOUND", "plan.priority_id")
     (conflict,) = preview(shared, a, c).conflicts
     assert (conflict.reason, sorted(conflict.customer_ids)) == ("MERGE_CONFLICT", sorted([a, c]))
     listed = shared.call(shared.duplicates.ListDistinct, v1.ListDistinctRequest(id=a))
@@ -212,7 +222,9 @@ def test_the_history_of_a_survivor_has_its_members(shared: Client) -> None:
 def test_merges_are_listed_and_remembered(client: Client) -> None:
     for id in "abcd":
         client.save(person(id=id))
+    client.save(person(id="e"), request_id="once")  # saves have ids of their own
     first = client.merge("a", "b", request_id="once", reason="the same person")
+    assert client.save(person(id="e"), request_id="once").customer.id == "e"
     assert client.merge("a", "b", request_id="once").sequence == first.sequence
     client.acting("steward").merge("c", "d")
     client.unmerge("b")
@@ -297,6 +309,14 @@ def test_many_are_merged_in_the_background(client: Client) -> None:
     reader.start()
     request = v1.MergeCustomersRequest(plan=merge_plan(*ids))
     request.plan.choices.add(field="emails", customer_id="m0")
+    pair = v1.MarkDistinctRequest(ids=["m8", "m9"])
+    client.call(client.duplicates.MarkDistinct, pair)
+    failed = Work(client).wait(client.call(client.merges.MergeCustomers, request).name)
+    assert refusal_in(failed.error).short == (
+        grpc.StatusCode.FAILED_PRECONDITION, "MERGE_CONFLICT", "plan.members",
+    )  # fmt: skip
+    assert refusal_in(failed.error).metadata == {"customers": "m8,m9"}
+    client.call(client.duplicates.UnmarkDistinct, v1.UnmarkDistinctRequest(ids=pair.ids))
     operation = client.call(client.merges.MergeCustomers, request)
     assert not operation.done
     done = Work(client).wait(operation.name)
