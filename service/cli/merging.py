@@ -157,7 +157,7 @@ def unmerge(
     if dry_run and link.as_json:
         show.json_line(preview)
     elif not link.as_json:
-        _show_parting(survivor, preview)
+        _show_parting(survivor, preview, len(ids))
     if preview.conflicts:
         if link.as_json and not dry_run:
             _tell_clashes(preview, err=True)
@@ -190,7 +190,7 @@ def _survivor(link: Link, id: str) -> v1.Customer:
     return customer
 
 
-def _show_parting(survivor: v1.Customer, preview: v1.PreviewUnmergeResponse) -> None:
+def _show_parting(survivor: v1.Customer, preview: v1.PreviewUnmergeResponse, restored: int) -> None:
     cards = [preview.survivor, *preview.restored]
     fields = [field.name for field, _ in survivor.ListFields()]
     fields += [field.name for card in cards for field, _ in card.ListFields()]
@@ -199,10 +199,10 @@ def _show_parting(survivor: v1.Customer, preview: v1.PreviewUnmergeResponse) -> 
         for name in dict.fromkeys(fields)
         if name not in _OWN
     ]
-    if len(cards) <= SHOWN_MEMBERS:
+    if restored < SHOWN_MEMBERS:
         show.table("After the unmerge", ("field", *(card.id for card in cards)), rows)
     else:
-        show.text(f"given back: {len(preview.restored):,} customers")
+        show.text(f"given back: {restored:,} customers")
     _tell_clashes(preview, err=False)
 
 

@@ -331,6 +331,25 @@ def test_many_are_merged_in_the_background(client: Client) -> None:
     assert sum(len(page) for page in client.pages()) == 300
 
 
+def test_cards_that_fit_no_answer_are_left_out(client: Client) -> None:
+    """What is done is answered as such, and a preview can be had, however large the cards are."""
+    ids = [f"large{number}" for number in range(75)]
+    for id in ids:
+        client.save(person(id=id, comment="€" * 10_000, stage="€" * 10_000))
+    shown = {one.field: one for one in preview(client, *ids).fields}
+    assert len(shown["last_name"].values) == 75
+    assert [one.id for one in shown["comment"].values] == ids[: len(shown["comment"].values)]
+    assert shown["comment"].outcome.comment
+    request = v1.MergeCustomersRequest(plan=merge_plan(*ids))
+    assert not Work(client).wait(client.call(client.merges.MergeCustomers, request).name).error.code
+    asked = v1.PreviewUnmergeRequest(ids=ids[1:])
+    for answer in (client.call(client.merges.PreviewUnmerge, asked), client.unmerge(*ids[1:])):
+        count = len(answer.restored)
+        assert 0 < count < 74
+        assert [one.id for one in answer.restored] == ids[1 : count + 1]
+    assert client.get(ids[-1]).id == ids[-1]
+
+
 def test_several_merges_at_once_over_two_workers(start_server: StartServer) -> None:
     """Of overlapping sets one wins whole."""
     server = start_server("--workers", "2")
