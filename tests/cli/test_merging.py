@@ -58,6 +58,14 @@ def test_a_merge_as_json(namesake: Namesake, pair: tuple[str, str]) -> None:
     assert {one["field"] for one in shown["fields"]} > {"comment", "emails", "phones"}
     (done,) = namesake("merge", a, b, "--yes", "--json").lines
     assert (done["customer"]["id"], done["mergedIds"]) == (a, [b])
+    refused = namesake("delete", b, "--reason", "entered twice")
+    assert refused.err.startswith("namesake: CUSTOMER_MERGED id: ")
+    assert refused.err.endswith(f"({a})\n")
+    both = namesake("explain", a, b)
+    assert (both.status, both.err) == (
+        1,
+        "namesake: INVALID_ARGUMENT pair: both are one customer\n",
+    )
     (first, *_) = namesake("merges", "--json").lines
     assert (first["survivorId"], first["sequence"]) == (a, done["sequence"])
     assert {"id": b, "intoId": a, "survivorId": a} in namesake("redirects", "--json").lines
