@@ -106,6 +106,11 @@ def test_merged_ids_are_redirects_everywhere(shared: Client) -> None:
     refused = refusal(lambda: shared.save(person(id=c)))
     assert refused.short[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "CUSTOMER_MERGED")
     assert refused.metadata["survivor"] == a
+    by_id, by_point = person(id=c), person(f"{c}@x.example", comment="imported")
+    _, imported = shared.import_all(unique(), [by_id, by_point])
+    (failure,) = imported.failures
+    assert (failure.row, failure.reason, list(failure.customers)) == (1, "CUSTOMER_MERGED", [a])
+    assert (imported.counts.updated, shared.get(a).comment) == (1, "imported")
     twin = shared.save(person(f"{c}@x.example"))
     (group,) = twin.duplicates
     assert [one.id for one in group.customers if not one.current] == [a]
