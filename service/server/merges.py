@@ -142,7 +142,7 @@ class MergeService(v1.MergeServiceServicer):
         self, request: v1.ListRedirectsRequest, context: Context
     ) -> v1.ListRedirectsResponse:
         """List ids that lead to others."""
-        rows = page_rows(request.page_size, self._settings)
+        rows, pace = page_rows(request.page_size, self._settings), Pace()
         _, after = decode_token(request.page_token, Listing.REDIRECTS)
         with caller().account.index.snapshot() as snapshot:
             answer = v1.ListRedirectsResponse(sequence=snapshot.sequence)
@@ -150,6 +150,7 @@ class MergeService(v1.MergeServiceServicer):
             for id, into in found:
                 if survivor := snapshot.find(id).id:
                     answer.redirects.add(id=id, into_id=into, survivor_id=survivor)
+                await pace.step()
         if len(found) == rows:
             answer.next_page_token = encode_token(Listing.REDIRECTS, 0, found[-1][0])
         return answer

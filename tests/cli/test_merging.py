@@ -125,16 +125,21 @@ def test_an_edit_of_what_came_from_a_member_has_to_be_chosen(
     client.merge(a, b)
     edited = client.get(a)
     edited.first_name = "Grace"
+    edited.phones[0].kind = v1.CONTACT_KIND_WORK
     client.save(edited)
-    shown = namesake("unmerge", b, "--yes")
+    phone = f"phones[{edited.phones[0].normal}]"
+    shown = namesake("unmerge", b, "--keep", "first_name", "--yes")
+    assert "CONTACT_KIND_WORK" in shown.out  # that is what was edited
+    shown = namesake("unmerge", b, "--restore", phone, "--yes")
     assert shown.status == 1
     assert "--keep, --give or --restore" in shown.err
     for said in ("first_name", "Ada", "Grace", b):
         assert said in shown.out
-    (preview,) = namesake("unmerge", b, "--dry-run", "--json").lines
+    (preview,) = namesake("unmerge", b, "--restore", phone, "--dry-run", "--json").lines
     assert preview["conflicts"][0]["element"] == "first_name"
     element = "all" if option == "--keep" else "first_name"
-    done = namesake("unmerge", b, option, element, "--yes", "--distinct", "--reason", "two people")
+    chosen = (option, element, "--restore", phone)
+    done = namesake("unmerge", b, *chosen, "--yes", "--distinct", "--reason", "two people")
     assert done.status == 0, done.err
     assert (client.get(a).first_name, client.get(b).first_name) == (survivor, member)
     assert "two people" in namesake("distinct", a).out
