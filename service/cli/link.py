@@ -182,9 +182,10 @@ def complain(line: str) -> None:
 def explain(error: grpc.RpcError, server: str) -> str:
     """Return a failed call as one line: reason, field, message."""
     code, message = error.code(), error.details() or ""
-    reason, violations = _details(error)
+    reason, ids, violations = _details(error)
     if reason:
-        return "; ".join(_line(reason, *v) for v in violations) or _line(reason, "", message)
+        lines = "; ".join(_line(reason, *v) for v in violations) or _line(reason, "", message)
+        return f"{lines} ({ids})" if ids else lines
     if code is not grpc.StatusCode.UNAVAILABLE:
         return _line(code.name, "", message)
     if "andshake" in message or "SSL" in message:
@@ -196,8 +197,17 @@ def explain(error: grpc.RpcError, server: str) -> str:
     )
 
 
-def _details(error: grpc.RpcError) -> tuple[str, list[tuple[str, str]]]:
-    """Return the stable reason and the field violations, as far as the server sent them."""
+#: Reasons whose metadata has ids of customers, and under which name.
+_IDS = {
+    "CUSTOMER_MERGED": "survivor",
+    "MERGE_CONFLICT": "customers",
+    "DUPLICATE_FOUND": "customers",
+    "DUPLICATES_AMBIGUOUS": "customers",
+}
+
+
+def _details(error: grpc.RpcError) -> tuple[str, str, list[tuple[str, str]]]:
+    """Return the stable reason, ids and the field violations, as far as the server sent them."""
     try:
         status = rpc_status.from_call(cast(grpc.Call, error))
     except ValueError:  # details that contradict the call's code: a proxy, not our server
@@ -205,7 +215,12 @@ def _details(error: grpc.RpcError) -> tuple[str, list[tuple[str, str]]]:
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details if status else ():
         detail.Unpack(info) or detail.Unpack(bad)
-    return info.reason, [(v.field, v.description) for v in bad.field_violations]
+    ids = info.metadata.get(_IDS.get(info.reason, ""), "")
+    return (
+        info.reason,
+        ids.replace(",", ", "),
+        [(v.field, v.description) for v in bad.field_violations],
+    )
 
 
 def _line(reason: str, field: str, message: str) -> str:

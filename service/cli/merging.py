@@ -157,7 +157,7 @@ def unmerge(
     if dry_run and link.as_json:
         show.json_line(preview)
     elif not link.as_json:
-        _show_parting(survivor, preview)
+        _show_parting(survivor, preview, len(ids))
     if preview.conflicts:
         if link.as_json and not dry_run:
             _tell_clashes(preview, err=True)
@@ -190,7 +190,7 @@ def _survivor(link: Link, id: str) -> v1.Customer:
     return customer
 
 
-def _show_parting(survivor: v1.Customer, preview: v1.PreviewUnmergeResponse) -> None:
+def _show_parting(survivor: v1.Customer, preview: v1.PreviewUnmergeResponse, restored: int) -> None:
     cards = [preview.survivor, *preview.restored]
     fields = [field.name for field, _ in survivor.ListFields()]
     fields += [field.name for card in cards for field, _ in card.ListFields()]
@@ -199,10 +199,10 @@ def _show_parting(survivor: v1.Customer, preview: v1.PreviewUnmergeResponse) -> 
         for name in dict.fromkeys(fields)
         if name not in _OWN
     ]
-    if len(cards) <= SHOWN_MEMBERS:
+    if restored < SHOWN_MEMBERS:
         show.table("After the unmerge", ("field", *(card.id for card in cards)), rows)
     else:
-        show.text(f"given back: {len(preview.restored):,} customers")
+        show.text(f"given back: {restored:,} customers")
     _tell_clashes(preview, err=False)
 
 
@@ -210,18 +210,27 @@ _OWN = frozenset({"id", "etag", "create_time", "update_time"})  # what is not a 
 
 
 def _tell_clashes(preview: v1.PreviewUnmergeResponse, *, err: bool) -> None:
-    rows = [
-        (one.element, one.member_id, _element(one, one.before), _element(one, one.after))
-        for one in preview.conflicts
-    ]
+    rows = [(one.element, one.member_id, *_edit(one)) for one in preview.conflicts]
     if rows:
         title = "Edited since: choose what happens to it"
         show.table(title, ("element", "came from", "was", "is"), rows, err=err)
 
 
+def _edit(one: v1.UnmergeConflict) -> tuple[str, str]:
+    """Return what something was and is; whole where that looks the same, as of an e-mail's kind."""
+    was, now = (_element(one, card) for card in (one.before, one.after))
+    return (was, now) if was != now else (_whole(one.before), _whole(one.after))
+
+
+def _whole(card: v1.Customer) -> str:
+    for point in (*card.emails, *card.phones):
+        point.ClearField("finding")
+    return str(MessageToDict(card) or "(nothing)")
+
+
 def _element(one: v1.UnmergeConflict, card: v1.Customer) -> str:
     said = show.lines(card, one.element.partition("[")[0])
-    return "\n".join(said) or str(MessageToDict(card) or "(nothing)")
+    return "\n".join(said) or _whole(card)
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -366,6 +366,8 @@ def failure_of(row: int, error: Exception) -> RowFailure:
         return RowFailure(row, "", NamesakeError.reason, "an unexpected fault")
     named = error.details.get("customers", "")
     customers = tuple(named.split(",")) if named else ()
+    if survivor := error.details.get("survivor"):
+        customers = (survivor,)
     return RowFailure(row, error.field, error.reason, error.message, customers)
 
 

@@ -102,6 +102,11 @@ class Why:
     request_id: str = ""
     evidence: Evidence = BY_PERSON
 
+    @property
+    def request(self) -> str:
+        """Return what the request is remembered by; a save with the same id is another one."""
+        return self.request_id and f"merge\0{self.request_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
@@ -209,7 +214,7 @@ class Merger:
         """
         self.check(plan)
         with self._index.snapshot() as snapshot:
-            past = snapshot.request(why.request_id)
+            past = snapshot.request(why.request)
         if past is not None:
             return Done(past.row, past.sequence)
         prepare, decide = partial(self._prepare, plan), partial(self._decide, why)
@@ -235,7 +240,7 @@ class Merger:
         """Read the customers that are there, and say of the others why they are not."""
         customers, obstacles = [], []
         for number, (id, etag) in enumerate(plan.customers):
-            field = f"plan.members[{number - 1}]" if number else "plan.priority"
+            field = f"plan.members[{number - 1}]." if number else "plan.priority_"
             try:
                 customers.append(self._looked(reads, id, etag, field))
             except NamesakeError as error:
@@ -243,13 +248,13 @@ class Merger:
         return tuple(customers), obstacles
 
     def _looked(self, reads: Reads, id: str, etag: str, field: str) -> Looked:
-        found = live(reads.find(id), f"{field}.id")
+        found = live(reads.find(id), f"{field}id")
         if found is None:
-            raise NotFound("there is no customer with this id", field=f"{field}.id")
+            raise NotFound("there is no customer with this id", field=f"{field}id")
         record = record_of(reads, found.row)
         held = self._codec.held(record)
         if etag and etag != held.etag:
-            raise StaleEtag("the customer changed since it was read", field=f"{field}.etag")
+            raise StaleEtag("the customer changed since it was read", field=f"{field}etag")
         return Looked(found.row, id, record, held)
 
     def _exclusive(self, customers: Sequence[Looked]) -> Iterator[Obstacle]:
@@ -293,7 +298,7 @@ class Merger:
 
     def _decide(self, why: Why, merge: Prepared, view: View) -> Decision[Done | None]:
         """Merge, unless somebody changed something since: then None."""
-        past = view.request(why.request_id)
+        past = view.request(why.request)
         if past is not None:
             return Decision(Done(past.row, past.sequence))
         for one in merge.customers:
@@ -669,6 +674,6 @@ def _told_apart_now(parting: Parting, why: Why, view: View) -> Iterator[PutDisti
 
 
 def _remember(why: Why, done: Done) -> tuple[Mutation, ...]:
-    if not why.request_id:
+    if not why.request:
         return ()
-    return (PutRequest(why.request_id, done.row, done.sequence, int(Outcome.UPDATED)),)
+    return (PutRequest(why.request, done.row, done.sequence, int(Outcome.UPDATED)),)

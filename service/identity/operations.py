@@ -64,10 +64,12 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an operation came to nothing: a stable reason (`service.errors`) and a message."""
+    """Why an operation came to nothing, as `NamesakeError` says it: the reason is stable."""
 
     reason: str
     message: str
+    details: Mapping[str, str] = field(default_factory=dict)
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +416,7 @@ def _ended(task: asyncio.Task[Done]) -> _Ended:
     if error is None:
         return task.result(), None
     if isinstance(error, NamesakeError):
-        return None, Failure(error.reason, error.message)
+        return None, Failure(error.reason, error.message, error.details, error.field)
     # Its text may hold customer data.
     places = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-5:]]
     log.error("operation_failed", error=type(error).__name__, at=places)

@@ -64,6 +64,8 @@ class MatchMethods:
         await reader.prepare([("pair.left", request.pair.left), ("pair.right", request.pair.right)])
         with caller().account.index.snapshot() as snapshot:
             left, right = reader.known(snapshot, 0), reader.known(snapshot, 1)
+            if left.row and left.row == right.row:
+                raise InvalidArgument("both are one customer", field="pair")
             score, explanation = reader.account.matcher.explained(snapshot, left, right)
         answer = v1.ExplainMatchResponse(score=pair_score(score))
         if explanation is not None:

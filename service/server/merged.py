@@ -11,6 +11,7 @@ from service.identity.bonds import MergeRecord, merge_record
 from service.identity.merging import Looked, Obstacle, Plan, Preview
 from service.index import Reads
 from service.server import wire
+from service.server.pace import Pace
 
 _LISTS = frozenset(
     {"emails", "phones", "addresses", "contacts", "identities", "preferences", "custom_fields"}
@@ -49,14 +50,22 @@ def merge_message(sequence: int, record: MergeRecord) -> v1.Merge:
     )
 
 
-def preview_response(plan: Plan, preview: Preview) -> v1.PreviewMergeResponse:
-    """Return what a merge would come to, field by field."""
+async def preview_response(
+    plan: Plan, preview: Preview, limit_bytes: int
+) -> v1.PreviewMergeResponse:
+    """Return what a merge would come to, field by field; of values those that fit."""
     answer = v1.PreviewMergeResponse(
         conflicts=(conflict_message(obstacle) for obstacle in preview.obstacles)
     )
     if preview.sealed is not None:
         outcome = v1.Customer.FromString(preview.sealed.body)
-        answer.fields.extend(_fields(preview.customers, outcome, dict(plan.choices)))
+        pace = Pace()
+        for field in _fields(preview.customers, outcome, dict(plan.choices)):
+            answer.fields.append(field)
+            await pace.step()
+        if answer.ByteSize() > limit_bytes:
+            for field in answer.fields:
+                _cut(field, limit_bytes // len(answer.fields))
         outcome.id = preview.customers[0].id
         answer.outcome.CopyFrom(wire.dress(outcome))
     etags = {one.id: one.held.etag for one in preview.customers}
@@ -67,6 +76,16 @@ def preview_response(plan: Plan, preview: Preview) -> v1.PreviewMergeResponse:
     for name, id in plan.choices:
         answer.plan.choices.add(field=name, customer_id=id)
     return answer
+
+
+def _cut(field: v1.FieldOutcome, limit_bytes: int) -> None:
+    """Leave out the last values of a field that take more than this; the first remains."""
+    size = 0
+    for number, value in enumerate(field.values):
+        size += value.ByteSize()
+        if number and size > limit_bytes:
+            del field.values[number:]
+            return
 
 
 def conflict_message(obstacle: Obstacle) -> v1.MergeConflict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableSequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -44,7 +44,8 @@ class MergeService(v1.MergeServiceServicer):
     ) -> v1.PreviewMergeResponse:
         """Say what a merge would come to."""
         plan = _plan(request.plan)
-        return preview_response(plan, await caller().account.merger.preview(plan))
+        preview = await caller().account.merger.preview(plan)
+        return await preview_response(plan, preview, self._settings.page_limit_bytes)
 
     async def MergeCustomers(  # noqa: N802
         self, request: v1.MergeCustomersRequest, context: Context
@@ -68,7 +69,23 @@ class MergeService(v1.MergeServiceServicer):
         """Say what an unmerge would come to."""
         merger, actions = caller().account.merger, _actions(request.choices)
         parting = await merger.preview_unmerge(request.ids, actions)
-        return _unmerged(parting)
+        return await self._unmerged(parting)
+
+    async def _unmerged(self, parting: Parting) -> v1.PreviewUnmergeResponse:
+        answer = v1.PreviewUnmergeResponse(
+            conflicts=(clash_message(clash) for clash in parting.clashes)
+        )
+        survivor = v1.Customer.FromString(parting.sealed.body)
+        survivor.id = parting.survivor.id
+        answer.survivor.CopyFrom(wire.dress(survivor))
+        restored = _Restored(answer.restored, self._settings)
+        for row, one in parting.released.items():
+            sealed = parting.cards[row]
+            card = wire.body_of(one.record) if sealed is None else wire.body_of(sealed.body)
+            card.id = one.id
+            if not await restored.fits(card):
+                break
+        return answer
 
     async def UnmergeCustomers(  # noqa: N802
         self, request: v1.UnmergeCustomersRequest, context: Context
@@ -87,10 +104,13 @@ class MergeService(v1.MergeServiceServicer):
         with account.index.snapshot() as snapshot:
             if (record := snapshot.record(done.row)) is not None:
                 answer.survivor.CopyFrom(wire.dressed(record))
+            restored = _Restored(answer.restored, self._settings)
             for id in request.ids:
                 record = snapshot.record(snapshot.row_of(id) or 0)
-                if record is not None:  # else it was merged or deleted again since
-                    answer.restored.append(wire.dressed(record))
+                if record is None:
+                    continue  # it was merged or deleted again since
+                if not await restored.fits(v1.Customer.FromString(record)):
+                    break
         return answer
 
     async def ListMerges(  # noqa: N802
@@ -102,16 +122,19 @@ class MergeService(v1.MergeServiceServicer):
         before, of = decode_token(request.page_token, Listing.MERGES)
         if request.page_token and of != request.run:
             raise InvalidArgument("a token of another run", field="page_token")
-        answer, pace = v1.ListMergesResponse(), Pace()
+        answer, pace, size = v1.ListMergesResponse(), Pace(), 0
         with caller().account.index.snapshot() as snapshot:
             merges = snapshot.merges(before) if before else snapshot.merges()
             for looked_at, (sequence, stored) in enumerate(merges):
-                if len(answer.merges) == rows or looked_at == self._settings.scan_limit_rows:
+                is_full = len(answer.merges) == rows or size >= self._settings.page_limit_bytes
+                if is_full or looked_at == self._settings.scan_limit_rows:
                     answer.next_page_token = encode_token(Listing.MERGES, before, request.run)
                     break
                 before, record = sequence, merge_record(stored)
                 if request.run in ("", record.run):
-                    answer.merges.append(merge_message(sequence, record))
+                    merge = merge_message(sequence, record)
+                    size += merge.ByteSize()
+                    answer.merges.append(merge)
                 await pace.step()
         return answer
 
@@ -119,7 +142,7 @@ class MergeService(v1.MergeServiceServicer):
         self, request: v1.ListRedirectsRequest, context: Context
     ) -> v1.ListRedirectsResponse:
         """List ids that lead to others."""
-        rows = page_rows(request.page_size, self._settings)
+        rows, pace = page_rows(request.page_size, self._settings), Pace()
         _, after = decode_token(request.page_token, Listing.REDIRECTS)
         with caller().account.index.snapshot() as snapshot:
             answer = v1.ListRedirectsResponse(sequence=snapshot.sequence)
@@ -127,6 +150,7 @@ class MergeService(v1.MergeServiceServicer):
             for id, into in found:
                 if survivor := snapshot.find(id).id:
                     answer.redirects.add(id=id, into_id=into, survivor_id=survivor)
+                await pace.step()
         if len(found) == rows:
             answer.next_page_token = encode_token(Listing.REDIRECTS, 0, found[-1][0])
         return answer
@@ -212,16 +236,20 @@ def _actions(choices: Iterable[v1.UnmergeChoice]) -> dict[str, Action]:
     return actions
 
 
-def _unmerged(parting: Parting) -> v1.PreviewUnmergeResponse:
-    answer = v1.PreviewUnmergeResponse(
-        conflicts=(clash_message(clash) for clash in parting.clashes)
-    )
-    survivor = v1.Customer.FromString(parting.sealed.body)
-    survivor.id = parting.survivor.id
-    answer.survivor.CopyFrom(wire.dress(survivor))
-    for row, one in parting.released.items():
-        sealed = parting.cards[row]
-        card = wire.body_of(one.record) if sealed is None else wire.body_of(sealed.body)
-        card.id = one.id
-        answer.restored.append(wire.dress(card))
-    return answer
+class _Restored:
+    """The customers that are back, as many as fit into an answer: it is too late to refuse it."""
+
+    def __init__(self, into: MutableSequence[v1.Customer], settings: Settings) -> None:
+        self._into = into
+        self._left = settings.page_limit_bytes
+        self._pace = Pace()
+
+    async def fits(self, card: v1.Customer) -> bool:
+        """Append a card as it is shown, unless the answer is full."""
+        shown = wire.dress(card)
+        self._left -= shown.ByteSize()
+        if self._left < 0:
+            return False
+        self._into.append(shown)
+        await self._pace.step()
+        return True

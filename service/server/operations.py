@@ -17,7 +17,7 @@ from service.identity.operations import PREFIX, Operation
 from service.server.edge import Context, Edge, caller
 from service.server.merged import merge_response
 from service.server.pages import Listing, decode_token, encode_token, page_rows
-from service.server.status import failure
+from service.server.status import error_of, message_of
 from service.server.wire import timestamp
 from service.settings import Settings
 
@@ -51,7 +51,10 @@ def operation_message(operation: Operation) -> Any:
     )
     if operation.failure is not None:
         failed = operation.failure
-        message.error.CopyFrom(failure(failed.reason, failed.message))
+        error = error_of(failed.reason)
+        message.error.CopyFrom(
+            message_of(error(failed.message, field=failed.field, **failed.details))
+        )
     elif operation.kind == "merge" and operation.result is not None:
         with caller().account.index.snapshot() as snapshot:
             message.response.Pack(merge_response(snapshot, int(operation.result["sequence"])))

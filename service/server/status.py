@@ -60,9 +60,9 @@ def status_of(error: NamesakeError) -> grpc.Status:
     return rpc_status.to_status(message_of(error))
 
 
-def failure(reason: str, message: str) -> status_pb2.Status:
-    """Return what is kept of long work that failed; a reason that nobody knows is INTERNAL."""
-    return message_of(_BY_REASON.get(reason, NamesakeError)(message))
+def error_of(reason: str) -> type[NamesakeError]:
+    """Return which error a stored reason means; one that nobody knows is INTERNAL."""
+    return _BY_REASON.get(reason, NamesakeError)
 
 
 def message_of(error: NamesakeError) -> status_pb2.Status:

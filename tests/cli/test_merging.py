@@ -58,6 +58,14 @@ def test_a_merge_as_json(namesake: Namesake, pair: tuple[str, str]) -> None:
     assert {one["field"] for one in shown["fields"]} > {"comment", "emails", "phones"}
     (done,) = namesake("merge", a, b, "--yes", "--json").lines
     assert (done["customer"]["id"], done["mergedIds"]) == (a, [b])
+    refused = namesake("delete", b, "--reason", "entered twice")
+    assert refused.err.startswith("namesake: CUSTOMER_MERGED id: ")
+    assert refused.err.endswith(f"({a})\n")
+    both = namesake("explain", a, b)
+    assert (both.status, both.err) == (
+        1,
+        "namesake: INVALID_ARGUMENT pair: both are one customer\n",
+    )
     (first, *_) = namesake("merges", "--json").lines
     assert (first["survivorId"], first["sequence"]) == (a, done["sequence"])
     assert {"id": b, "intoId": a, "survivorId": a} in namesake("redirects", "--json").lines
@@ -117,16 +125,21 @@ def test_an_edit_of_what_came_from_a_member_has_to_be_chosen(
     client.merge(a, b)
     edited = client.get(a)
     edited.first_name = "Grace"
+    edited.phones[0].kind = v1.CONTACT_KIND_WORK
     client.save(edited)
-    shown = namesake("unmerge", b, "--yes")
+    phone = f"phones[{edited.phones[0].normal}]"
+    shown = namesake("unmerge", b, "--keep", "first_name", "--yes")
+    assert "CONTACT_KIND_WORK" in shown.out  # that is what was edited
+    shown = namesake("unmerge", b, "--restore", phone, "--yes")
     assert shown.status == 1
     assert "--keep, --give or --restore" in shown.err
     for said in ("first_name", "Ada", "Grace", b):
         assert said in shown.out
-    (preview,) = namesake("unmerge", b, "--dry-run", "--json").lines
+    (preview,) = namesake("unmerge", b, "--restore", phone, "--dry-run", "--json").lines
     assert preview["conflicts"][0]["element"] == "first_name"
     element = "all" if option == "--keep" else "first_name"
-    done = namesake("unmerge", b, option, element, "--yes", "--distinct", "--reason", "two people")
+    chosen = (option, element, "--restore", phone)
+    done = namesake("unmerge", b, *chosen, "--yes", "--distinct", "--reason", "two people")
     assert done.status == 0, done.err
     assert (client.get(a).first_name, client.get(b).first_name) == (survivor, member)
     assert "two people" in namesake("distinct", a).out

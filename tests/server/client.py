@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, zip_longest
 from typing import Any, cast
 
@@ -73,13 +73,19 @@ def refusal(call: Callable[[], object]) -> Refusal:
 def refusal_of(error: grpc.RpcError) -> Refusal:
     """Read the rich status of a failed call."""
     status = rpc_status.from_call(cast(grpc.Call, error))
+    return replace(refusal_in(status), code=error.code(), message=error.details() or "")
+
+
+def refusal_in(status: Any) -> Refusal:
+    """Read a status, as a failed call or operation has it; None has nothing to say."""
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details if status is not None else ():
         assert detail.Unpack(info) or detail.Unpack(bad)
     fields = [violation.field for violation in bad.field_violations]
     assert info.domain in ("", "namesake")
-    message = error.details() or ""
-    return Refusal(error.code(), info.reason, ",".join(fields), message, dict(info.metadata))
+    number, message = (status.code, status.message) if status is not None else (2, "")
+    code = next(one for one in grpc.StatusCode if one.value[0] == number)
+    return Refusal(code, info.reason, ",".join(fields), message, dict(info.metadata))
 
 
 class Client:

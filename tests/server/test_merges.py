@@ -11,7 +11,15 @@ import pytest
 
 from namesake import v1
 from tests.conftest import StartServer
-from tests.server.client import Client, merge_plan, over_workers, person, refusal, unique
+from tests.server.client import (
+    Client,
+    merge_plan,
+    over_workers,
+    person,
+    refusal,
+    refusal_in,
+    unique,
+)
 from tests.server.long_work import Work
 
 
@@ -98,6 +106,11 @@ def test_merged_ids_are_redirects_everywhere(shared: Client) -> None:
     refused = refusal(lambda: shared.save(person(id=c)))
     assert refused.short[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "CUSTOMER_MERGED")
     assert refused.metadata["survivor"] == a
+    by_id, by_point = person(id=c), person(f"{c}@x.example", comment="imported")
+    _, imported = shared.import_all(unique(), [by_id, by_point])
+    (failure,) = imported.failures
+    assert (failure.row, failure.reason, list(failure.customers)) == (1, "CUSTOMER_MERGED", [a])
+    assert (imported.counts.updated, shared.get(a).comment) == (1, "imported")
     twin = shared.save(person(f"{c}@x.example"))
     (group,) = twin.duplicates
     assert [one.id for one in group.customers if not one.current] == [a]
@@ -120,6 +133,8 @@ def test_what_stands_against_a_merge_is_said(shared: Client) -> None:
     assert [(one.reason, list(one.customer_ids)) for one in shown.conflicts] == [
         ("NOT_FOUND", ["nobody"])
     ]
+    gone = refusal(lambda: shared.merge("nobody", c))
+    assert (gone.reason, gone.field) == ("NOT_FOUND", "plan.priority_id")
     (conflict,) = preview(shared, a, c).conflicts
     assert (conflict.reason, sorted(conflict.customer_ids)) == ("MERGE_CONFLICT", sorted([a, c]))
     listed = shared.call(shared.duplicates.ListDistinct, v1.ListDistinctRequest(id=a))
@@ -212,7 +227,9 @@ def test_the_history_of_a_survivor_has_its_members(shared: Client) -> None:
 def test_merges_are_listed_and_remembered(client: Client) -> None:
     for id in "abcd":
         client.save(person(id=id))
+    client.save(person(id="e"), request_id="once")  # saves have ids of their own
     first = client.merge("a", "b", request_id="once", reason="the same person")
+    assert client.save(person(id="e"), request_id="once").customer.id == "e"
     assert client.merge("a", "b", request_id="once").sequence == first.sequence
     client.acting("steward").merge("c", "d")
     client.unmerge("b")
@@ -297,6 +314,14 @@ def test_many_are_merged_in_the_background(client: Client) -> None:
     reader.start()
     request = v1.MergeCustomersRequest(plan=merge_plan(*ids))
     request.plan.choices.add(field="emails", customer_id="m0")
+    pair = v1.MarkDistinctRequest(ids=["m8", "m9"])
+    client.call(client.duplicates.MarkDistinct, pair)
+    failed = Work(client).wait(client.call(client.merges.MergeCustomers, request).name)
+    assert refusal_in(failed.error).short == (
+        grpc.StatusCode.FAILED_PRECONDITION, "MERGE_CONFLICT", "plan.members",
+    )  # fmt: skip
+    assert refusal_in(failed.error).metadata == {"customers": "m8,m9"}
+    client.call(client.duplicates.UnmarkDistinct, v1.UnmarkDistinctRequest(ids=pair.ids))
     operation = client.call(client.merges.MergeCustomers, request)
     assert not operation.done
     done = Work(client).wait(operation.name)
@@ -309,6 +334,25 @@ def test_many_are_merged_in_the_background(client: Client) -> None:
     assert seen <= {300, 1}
     assert client.unmerge(*ids[1:]).survivor.id == "m0"
     assert sum(len(page) for page in client.pages()) == 300
+
+
+def test_cards_that_fit_no_answer_are_left_out(client: Client) -> None:
+    """What is done is answered as such, and a preview can be had, however large the cards are."""
+    ids = [f"large{number}" for number in range(75)]
+    for id in ids:
+        client.save(person(id=id, comment="€" * 10_000, stage="€" * 10_000))
+    shown = {one.field: one for one in preview(client, *ids).fields}
+    assert len(shown["last_name"].values) == 75
+    assert [one.id for one in shown["comment"].values] == ids[: len(shown["comment"].values)]
+    assert shown["comment"].outcome.comment
+    request = v1.MergeCustomersRequest(plan=merge_plan(*ids))
+    assert not Work(client).wait(client.call(client.merges.MergeCustomers, request).name).error.code
+    asked = v1.PreviewUnmergeRequest(ids=ids[1:])
+    for answer in (client.call(client.merges.PreviewUnmerge, asked), client.unmerge(*ids[1:])):
+        count = len(answer.restored)
+        assert 0 < count < 74
+        assert [one.id for one in answer.restored] == ids[1 : count + 1]
+    assert client.get(ids[-1]).id == ids[-1]
 
 
 def test_several_merges_at_once_over_two_workers(start_server: StartServer) -> None:
