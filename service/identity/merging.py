@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, islice
 from typing import NamedTuple, TypeVar
 
 from service.core.model import (
@@ -72,6 +72,8 @@ from service.settings import Settings
 UNBOUNDED = 1 << 62  # nobody knows how many merges were before
 TRIES = 10  # of a merge that others change the customers of meanwhile
 NAMED = 5  # elements that a refusal names
+TOLD_APART_SHOWN = 100  # pairs of a preview; a thousand members may have half a million
+MERGE, UNMERGE = "merge", "unmerge"  # kinds of requests
 BY_PERSON = Evidence("", 0.0)
 
 
@@ -102,10 +104,9 @@ class Why:
     request_id: str = ""
     evidence: Evidence = BY_PERSON
 
-    @property
-    def request(self) -> str:
-        """Return what the request is remembered by; a save with the same id is another one."""
-        return self.request_id and f"merge\0{self.request_id}"
+    def request(self, kind: str) -> str:
+        """Return what a request is remembered by; one of another kind with its id is another."""
+        return self.request_id and f"{kind}\0{self.request_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Merger:
         customers, obstacles = self._look(plan, reads)
         if len(customers) < len(plan.customers):
             return Preview(customers, None, tuple(obstacles))
-        obstacles += _told_apart(customers, reads)
+        obstacles += islice(_told_apart(customers, reads), TOLD_APART_SHOWN)
         sealed: Sealed | None = None
         try:
             sealed = self._unite(customers, plan).sealed
@@ -214,9 +215,9 @@ class Merger:
         """
         self.check(plan)
         with self._index.snapshot() as snapshot:
-            past = snapshot.request(why.request)
+            past = _past(MERGE, why, snapshot)
         if past is not None:
-            return Done(past.row, past.sequence)
+            return past
         prepare, decide = partial(self._prepare, plan), partial(self._decide, why)
         return await self._try(prepare, decide, len(plan.customers))
 
@@ -298,9 +299,8 @@ class Merger:
 
     def _decide(self, why: Why, merge: Prepared, view: View) -> Decision[Done | None]:
         """Merge, unless somebody changed something since: then None."""
-        past = view.request(why.request)
-        if past is not None:
-            return Decision(Done(past.row, past.sequence))
+        if past := _past(MERGE, why, view):
+            return Decision(past)
         for one in merge.customers:
             if view.record(one.row) != one.record:
                 return Decision(None)
@@ -323,7 +323,7 @@ class Merger:
         done = Done(survivor.row, sequence)
         bond = PutBond(survivor.row, sequence, merge.bond.encoded())
         noted = PutMerge(sequence, record.encoded())
-        return Decision(done, (put, *absorbed, bond, noted, *_remember(why, done)))
+        return Decision(done, (put, *absorbed, bond, noted, *_remember(MERGE, why, done)))
 
     def _rewritten(
         self,
@@ -362,6 +362,10 @@ class Merger:
         the ids are not of one survivor or a card breaks a rule.
         """
         self._check_ids(ids)
+        with self._index.snapshot() as snapshot:
+            past = _past(UNMERGE, why, snapshot)
+        if past is not None:
+            return past
 
         def prepare(reads: Reads) -> Parting:
             parting = self._part(ids, actions, reads)
@@ -436,6 +440,8 @@ class Merger:
         self, why: Why, mark_distinct: bool, parting: Parting, view: View
     ) -> Decision[Done | None]:
         """Give back, unless somebody changed something since: then None."""
+        if past := _past(UNMERGE, why, view):
+            return Decision(past)
         if any(_seen(view, row) != seen for row, seen in parting.seen.items()):
             return Decision(None)
         survivor, sequence = parting.survivor, view.next_sequence
@@ -455,7 +461,8 @@ class Merger:
         if mark_distinct:
             mutations += _told_apart_now(parting, why, view)
         mutations += self._undone(parting, view)
-        return Decision(Done(survivor.row, sequence), mutations)
+        done = Done(survivor.row, sequence)
+        return Decision(done, [*mutations, *_remember(UNMERGE, why, done)])
 
     def _release(
         self, one: Looked, card: Sealed | None, sequence: int, why: Why, view: View
@@ -673,7 +680,13 @@ def _told_apart_now(parting: Parting, why: Why, view: View) -> Iterator[PutDisti
             yield PutDistinct(row, other, why.actor, why.reason or "unmerged")
 
 
-def _remember(why: Why, done: Done) -> tuple[Mutation, ...]:
-    if not why.request:
+def _past(kind: str, why: Why, reads: Reads) -> Done | None:
+    """Return what came of the same request before."""
+    past = reads.request(why.request(kind))
+    return None if past is None else Done(past.row, past.sequence)
+
+
+def _remember(kind: str, why: Why, done: Done) -> tuple[Mutation, ...]:
+    if not why.request_id:
         return ()
-    return (PutRequest(why.request, done.row, done.sequence, int(Outcome.UPDATED)),)
+    return (PutRequest(why.request(kind), done.row, done.sequence, int(Outcome.UPDATED)),)

@@ -51,6 +51,9 @@ class MatchMethods:
                 if left is None or right is None:
                     answer.scores.add(not_found=True)
                     continue
+                if left.row and left.row == right.row:
+                    answer.scores.add(one_customer=True)
+                    continue
                 (score,) = reader.account.matcher.scores(snapshot, [(left, right)])
                 answer.scores.append(pair_score(score))
                 await pace.step()

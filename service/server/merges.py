@@ -91,7 +91,8 @@ class MergeService(v1.MergeServiceServicer):
         self, request: v1.UnmergeCustomersRequest, context: Context
     ) -> v1.UnmergeCustomersResponse:
         """Give members back."""
-        why = Why(caller().actor, _reason(request.reason))
+        check_text(request.request_id, REQUEST_ID_CHARS, "request_id")
+        why = Why(caller().actor, _reason(request.reason), request.request_id)
         account = caller().account
         done = await account.merger.unmerge(
             request.ids,

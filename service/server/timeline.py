@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import cast
 
 from namesake import v1
@@ -121,12 +122,14 @@ class TimelineService(v1.TimelineServiceServicer):
         """Count the items of many customers."""
         check_batch(request.customer_ids, self._settings.page_limit_rows, "customer_ids")
         answer, pace = v1.CountItemsResponse(), Pace()
+        counts: dict[int, Mapping[int, int]] = {0: {}}  # of rows: many ids may lead to one
         with caller().account.index.snapshot() as snapshot:
             for id in request.customer_ids:
                 result = answer.results.add(customer_id=id)
                 row = snapshot.find(id).row if id else 0
-                counted = snapshot.timeline.counts(snapshot.tree(row) if row else ())
-                for kind, count in sorted(counted.items()):
+                if row not in counts:
+                    counts[row] = snapshot.timeline.counts(snapshot.tree(row))
+                for kind, count in sorted(counts[row].items()):
                     result.counts.add(kind=cast(v1.ItemKind.ValueType, kind), count=count)
                 await pace.step()
         return answer

@@ -400,6 +400,18 @@ async def test_what_stands_against_a_merge_is_named_and_changes_nothing(tmp_path
         one.verify()
 
 
+async def test_a_preview_names_so_many_pairs(tmp_path: Path) -> None:
+    """Of those marked as distinct; a merge of a thousand may have half a million."""
+    async with merging(tmp_path) as one:
+        ids = [f"c{number}" for number in range(16)]
+        for id in ids:
+            await one.save(ada(id))
+        await distinct.mark(one.home.index, ids, "a family", "steward")
+        preview = await one.merger.preview(Plan(tuple(Asked(id) for id in ids)))
+        pairs = {obstacle.ids for obstacle in preview.obstacles}
+        assert len(pairs) == len(preview.obstacles) == 100
+
+
 async def test_distinct_pairs_go_with_their_members(tmp_path: Path) -> None:
     """They are the survivor's while it is merged, can be taken back there, and return with it."""
     async with merging(tmp_path) as one:

@@ -440,6 +440,17 @@ def test_pairs_are_weighed_in_order_whatever_they_are_of(client: Client) -> None
         assert one.not_found or one.probability == pytest.approx(1 / (1 + 2**-one.weight))
 
 
+def test_a_customer_and_its_redirect_are_no_pair(client: Client) -> None:
+    """Weighed as two they would look alike, more or less."""
+    for id in ("one", "two", "three"):
+        client.save(somebody(id))
+    client.merge("one", "two")
+    found = scores(client, ("two", "one"), ("one", "one"), ("two", "three"))
+    assert found[:2] == [v1.PairScore(one_customer=True)] * 2
+    assert found[2] == scores(client, ("one", "three"))[0]
+    assert found[2].action == SAME
+
+
 def test_a_pair_that_is_told_apart_is_different(client: Client) -> None:
     """Whatever its weight, which is told all the same."""
     for id in ("one", "two", "three"):

@@ -232,7 +232,9 @@ def test_merges_are_listed_and_remembered(client: Client) -> None:
     assert client.save(person(id="e"), request_id="once").customer.id == "e"
     assert client.merge("a", "b", request_id="once").sequence == first.sequence
     client.acting("steward").merge("c", "d")
-    client.unmerge("b")
+    given = client.unmerge("b", request_id="once")
+    again = client.unmerge("b", request_id="once")
+    assert (again.sequence, [one.id for one in again.restored]) == (given.sequence, ["b"])
     pages, token = [], ""
     while True:
         answer = client.call(
