@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import signal
-
-# Modules make objects that stay, and calls make few cycles: collecting as often as Python does by
-# default takes a tenth of the start. Not in `main`: worker processes load this module as well.
-gc.set_threshold(100_000, 20, 100)  # objects, some tens of megabytes
 
 
 def main() -> None:

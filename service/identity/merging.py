@@ -73,7 +73,6 @@ UNBOUNDED = 1 << 62  # nobody knows how many merges were before
 TRIES = 10  # of a merge that others change the customers of meanwhile
 NAMED = 5  # elements that a refusal names
 TOLD_APART_SHOWN = 100  # pairs of a preview; a thousand members may have half a million
-MERGE, UNMERGE = "merge", "unmerge"  # kinds of requests
 BY_PERSON = Evidence("", 0.0)
 
 
@@ -214,12 +213,8 @@ class Merger:
         plan, or the survivor's card, breaks a rule.
         """
         self.check(plan)
-        with self._index.snapshot() as snapshot:
-            past = _past(MERGE, why, snapshot)
-        if past is not None:
-            return past
         prepare, decide = partial(self._prepare, plan), partial(self._decide, why)
-        return await self._try(prepare, decide, len(plan.customers))
+        return await self._try(why.request("merge"), prepare, decide, len(plan.customers))
 
     def check(self, plan: Plan) -> None:
         """Raise InvalidArgument where a plan makes no sense, whoever its customers are."""
@@ -299,8 +294,6 @@ class Merger:
 
     def _decide(self, why: Why, merge: Prepared, view: View) -> Decision[Done | None]:
         """Merge, unless somebody changed something since: then None."""
-        if past := _past(MERGE, why, view):
-            return Decision(past)
         for one in merge.customers:
             if view.record(one.row) != one.record:
                 return Decision(None)
@@ -320,10 +313,9 @@ class Merger:
             )
             for place, one in enumerate(members)
         )  # fmt: skip
-        done = Done(survivor.row, sequence)
         bond = PutBond(survivor.row, sequence, merge.bond.encoded())
         noted = PutMerge(sequence, record.encoded())
-        return Decision(done, (put, *absorbed, bond, noted, *_remember(MERGE, why, done)))
+        return Decision(Done(survivor.row, sequence), (put, *absorbed, bond, noted))
 
     def _rewritten(
         self,
@@ -362,10 +354,6 @@ class Merger:
         the ids are not of one survivor or a card breaks a rule.
         """
         self._check_ids(ids)
-        with self._index.snapshot() as snapshot:
-            past = _past(UNMERGE, why, snapshot)
-        if past is not None:
-            return past
 
         def prepare(reads: Reads) -> Parting:
             parting = self._part(ids, actions, reads)
@@ -382,9 +370,8 @@ class Merger:
 
         if mark_distinct and len(ids) > (limit := self._settings.unmerge_distinct):
             raise InvalidArgument(f"at most {limit} ids are marked", field="mark_distinct")
-        return await self._try(
-            prepare, partial(self._decide_unmerge, why, mark_distinct), UNBOUNDED
-        )
+        decide = partial(self._decide_unmerge, why, mark_distinct)
+        return await self._try(why.request("unmerge"), prepare, decide, UNBOUNDED)
 
     def _check_ids(self, ids: Sequence[str]) -> None:
         limit = self._settings.merge_members
@@ -440,8 +427,6 @@ class Merger:
         self, why: Why, mark_distinct: bool, parting: Parting, view: View
     ) -> Decision[Done | None]:
         """Give back, unless somebody changed something since: then None."""
-        if past := _past(UNMERGE, why, view):
-            return Decision(past)
         if any(_seen(view, row) != seen for row, seen in parting.seen.items()):
             return Decision(None)
         survivor, sequence = parting.survivor, view.next_sequence
@@ -461,8 +446,7 @@ class Merger:
         if mark_distinct:
             mutations += _told_apart_now(parting, why, view)
         mutations += self._undone(parting, view)
-        done = Done(survivor.row, sequence)
-        return Decision(done, [*mutations, *_remember(UNMERGE, why, done)])
+        return Decision(Done(survivor.row, sequence), mutations)
 
     def _release(
         self, one: Looked, card: Sealed | None, sequence: int, why: Why, view: View
@@ -501,14 +485,25 @@ class Merger:
 
     async def _try(
         self,
+        request: str,
         prepare: Callable[[Reads], Prepared] | Callable[[Reads], Parting],
         decide: Callable[..., Decision[Done | None]],
         customers: int,
     ) -> Done:
-        """Work out and decide, anew as long as others change the customers in between."""
+        """Work out and decide, anew as long as others change the customers in between.
+
+        Of a request that was done before only its outcome is said. It is looked for in the snapshot
+        that the work is of: a request may be sent again while it is being done.
+        """
+
+        def work(reads: Reads) -> Done | Prepared | Parting:
+            return _past(request, reads) or prepare(reads)
+
         for _ in range(TRIES):
-            prepared = await self._worked_out(prepare, customers)
-            (done,) = await self._index.submit([partial(decide, prepared)])
+            prepared = await self._worked_out(work, customers)
+            if isinstance(prepared, Done):
+                return prepared
+            (done,) = await self._index.submit([partial(_decided_once, request, decide, prepared)])
             if isinstance(done, Exception):
                 raise done
             if done is not None:
@@ -680,13 +675,23 @@ def _told_apart_now(parting: Parting, why: Why, view: View) -> Iterator[PutDisti
             yield PutDistinct(row, other, why.actor, why.reason or "unmerged")
 
 
-def _past(kind: str, why: Why, reads: Reads) -> Done | None:
+def _past(request: str, reads: Reads) -> Done | None:
     """Return what came of the same request before."""
-    past = reads.request(why.request(kind))
+    past = reads.request(request)
     return None if past is None else Done(past.row, past.sequence)
 
 
-def _remember(kind: str, why: Why, done: Done) -> tuple[Mutation, ...]:
-    if not why.request_id:
-        return ()
-    return (PutRequest(why.request(kind), done.row, done.sequence, int(Outcome.UPDATED)),)
+def _decided_once(
+    request: str,
+    decide: Callable[..., Decision[Done | None]],
+    prepared: Prepared | Parting,
+    view: View,
+) -> Decision[Done | None]:
+    """Decide, unless the request was done meanwhile, and remember what came of it."""
+    if past := _past(request, view):
+        return Decision(past)
+    done, mutations = decide(prepared, view)
+    if done is None or not request:
+        return Decision(done, mutations)
+    remembered = PutRequest(request, done.row, done.sequence, int(Outcome.UPDATED))
+    return Decision(done, (*mutations, remembered))
