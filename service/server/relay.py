@@ -18,8 +18,6 @@ from typing import Any
 
 import redis.asyncio
 import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from service.errors import InvalidArgument
@@ -27,6 +25,7 @@ from service.index import Change, ChangeKind, Index
 from service.server.changes import encoded
 from service.server.pace import Pace
 from service.settings import Settings
+from service.validation.shared import redis_client
 
 log = structlog.get_logger("namesake")
 
@@ -120,7 +119,8 @@ class Relay:
         No fields of an entry that is gone.
         """
         try:
-            info: dict[str, Any] = await self._client.xinfo_stream(self._key)
+            async with asyncio.timeout(ANSWER_S):
+                info: dict[str, Any] = await self._client.xinfo_stream(self._key)
         except ResponseError as error:
             if "no such key" in str(error):
                 return 0, {}
@@ -148,7 +148,8 @@ class Relay:
         for event, change in zip(events, changes, strict=True):
             words.append(f"{event.sequence}-0")
             words += chain.from_iterable({**_named(event), "change": change}.items())
-        last: bytes = await self._add(keys=[self._key], args=words)
+        async with asyncio.timeout(ANSWER_S):
+            last: bytes = await self._add(keys=[self._key], args=words)
         return last == f"{after}-0".encode()
 
     def _note(self, fault: str, **more: str) -> None:
@@ -178,16 +179,5 @@ def relay_of(account: str, index: Index, settings: Settings) -> Relay:
     """
     if settings.redis is None:
         raise InvalidArgument("the stream of changes needs a Redis", field="redis")
-    try:
-        client = redis.asyncio.Redis.from_url(
-            settings.redis,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError:
-        # Without the fault's text: it may quote the URL with its password.
-        raise InvalidArgument(
-            "expected redis://, rediss:// or unix://, with a port in digits", field="redis"
-        ) from None
+    client = redis_client(settings.redis, ANSWER_S)
     return Relay(f"{settings.changes_redis_stream}:{account}", index, client, settings)

@@ -20,6 +20,32 @@ _CONNECTIONS: Final = 16  # to Redis; a batch is one request
 _SLICE_DOMAINS: Final = 100  # written to Redis at a time: some 5 ms
 
 
+def redis_client(url: str, deadline_s: float) -> redis.asyncio.Redis:
+    """Return a client that connects within `deadline_s`, once it is asked something.
+
+    How long an answer may take is the caller's to say, with `asyncio.timeout`: the client would
+    use `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes together with
+    what it waits for. A task that is told to end would go on.
+
+    Raises InvalidArgument for a bad `url`.
+    """
+    try:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=deadline_s,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=_CONNECTIONS,
+            timeout=deadline_s,
+        )
+    except ValueError:
+        # Without the fault's text: it may quote the URL with its password.
+        raise InvalidArgument(
+            "expected redis://, rediss:// or unix://, with a port in digits", field="redis"
+        ) from None
+    return redis.asyncio.Redis.from_pool(pool)
+
+
 class SharedVerdicts:
     """Verdicts in Redis. A fault or a slow answer leaves it alone for a while; nobody fails."""
 
@@ -37,21 +63,7 @@ class SharedVerdicts:
         self._quiet_until_s = 0.0  # monotonic
         self._reads = Access("shared_verdicts")
         self._writes = Access("shared_verdict_writes")
-        try:
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                url,
-                socket_timeout=deadline_s,
-                socket_connect_timeout=deadline_s,
-                retry=Retry(NoBackoff(), 0),
-                max_connections=_CONNECTIONS,
-                timeout=deadline_s,
-            )
-        except ValueError:
-            # Without the fault's text: it may quote the URL with its password.
-            raise InvalidArgument(
-                "expected redis://, rediss:// or unix://, with a port in digits", field="redis"
-            ) from None
-        self._client = redis.asyncio.Redis.from_pool(pool)
+        self._client = redis_client(url, deadline_s)
 
     @property
     def available(self) -> bool:
@@ -64,7 +76,7 @@ class SharedVerdicts:
             return {}
         keys = [self._PREFIX + domain for domain in domains]
         try:
-            # One deadline for connecting and answering: socket timeouts add up.
+            # One deadline for connecting and answering.
             async with self._within_deadline():
                 stored = await self._client.mget(keys)
         except (RedisError, OSError, TimeoutError) as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import threading
@@ -13,6 +14,10 @@ import pytest
 import redis as client_of_redis
 
 from namesake import v1
+from service.core.prepare import match_key
+from service.index import Index
+from service.server.relay import relay_of
+from service.settings import Settings
 from tests.conftest import Server, StartServer, wait_until
 from tests.redis_server import RedisServer
 from tests.server.client import Client, person
@@ -266,6 +271,20 @@ def test_each_account_has_its_stream(
                 Client(channel, ("authorization", f"Bearer {token}")).save(person())
     wait_until(lambda: sequences(redis, "crm:changes:a") == [1, 2, 3])
     wait_until(lambda: sequences(redis, "crm:changes:b") == [1, 2])
+
+
+async def test_it_stops_when_told_to(redis: RedisServer, tmp_path: Path) -> None:
+    """At any turn of the loop from its start on."""
+    settings = Settings(data=tmp_path, redis=redis.url, changes_redis_stream="crm:changes")
+    index = Index.open(tmp_path / "default", settings, match_key)
+    for turns in range(150):
+        relay = relay_of("default", index, settings)
+        relay.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await relay.close()
+    await index.close()
 
 
 @pytest.mark.parametrize("flags", [(), ("--redis", "foo://user:secret@bar")])

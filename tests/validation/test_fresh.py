@@ -182,3 +182,19 @@ async def test_many_verdicts_are_shared_little_by_little(redis_server: RedisServ
     assert turns > 100
     assert await shared.get(list(many)) == many
     await shared.close()
+
+
+async def test_who_waits_for_redis_can_be_told_to_stop(redis_server: RedisServer) -> None:
+    """At any turn of the loop: the client of Redis once lost a cancellation in some of them."""
+    stopped = 0
+    for turns in range(100):
+        shared = SharedVerdicts(redis_server.url, deadline_ms=5_000, pause_s=1, stale_s=0)
+        reading = asyncio.create_task(shared.get(["shop.example"]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        told = reading.cancel()
+        await asyncio.wait({reading})
+        assert reading.cancelled() == told, turns
+        stopped += told
+        await shared.close()
+    assert stopped >= 5
