@@ -222,11 +222,17 @@ class Accounts:
         )
 
     def _relay(self, name: str, index: Index) -> Relay | None:
-        if self._settings.changes_redis_stream is None:
+        settings = self._settings
+        if settings.changes_redis_stream is None:
             return None
-        from service.server.relay import relay_of  # its client loads slowly
+        if settings.redis is None:
+            raise InvalidArgument("the stream of changes needs a Redis", field="redis")
+        # Here, as the client of Redis loads slowly.
+        from service.server.relay import ANSWER_S, Relay
+        from service.validation.shared import redis_client
 
-        return relay_of(name, index, self._settings)
+        client = redis_client(settings.redis, ANSWER_S)
+        return Relay(f"{settings.changes_redis_stream}:{name}", index, client, settings)
 
     async def recover(self) -> None:
         """Find the long work that a process of before did not come to the end of."""

@@ -20,12 +20,10 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from service.errors import InvalidArgument
 from service.index import Change, ChangeKind, Index
 from service.server.changes import encoded
 from service.server.pace import Pace
 from service.settings import Settings
-from service.validation.shared import redis_client
 
 log = structlog.get_logger("namesake")
 
@@ -170,14 +168,3 @@ def _named(event: Change) -> dict[str, Any]:
         "time": event.time_us,
         "actor": event.actor,
     }
-
-
-def relay_of(account: str, index: Index, settings: Settings) -> Relay:
-    """Return the relay of an account into its stream, whose name begins as the settings say.
-
-    Raises InvalidArgument where there is no Redis, or its URL is bad.
-    """
-    if settings.redis is None:
-        raise InvalidArgument("the stream of changes needs a Redis", field="redis")
-    client = redis_client(settings.redis, ANSWER_S)
-    return Relay(f"{settings.changes_redis_stream}:{account}", index, client, settings)

@@ -16,8 +16,9 @@ import redis as client_of_redis
 from namesake import v1
 from service.core.prepare import match_key
 from service.index import Index
-from service.server.relay import relay_of
+from service.server.relay import ANSWER_S, Relay
 from service.settings import Settings
+from service.validation.shared import redis_client
 from tests.conftest import Server, StartServer, wait_until
 from tests.redis_server import RedisServer
 from tests.server.client import Client, person
@@ -275,10 +276,10 @@ def test_each_account_has_its_stream(
 
 async def test_it_stops_when_told_to(redis: RedisServer, tmp_path: Path) -> None:
     """At any turn of the loop from its start on."""
-    settings = Settings(data=tmp_path, redis=redis.url, changes_redis_stream="crm:changes")
+    settings = Settings(data=tmp_path)
     index = Index.open(tmp_path / "default", settings, match_key)
     for turns in range(150):
-        relay = relay_of("default", index, settings)
+        relay = Relay(KEY, index, redis_client(redis.url, ANSWER_S), settings)
         relay.start()
         for _ in range(turns):
             await asyncio.sleep(0)
