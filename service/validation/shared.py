@@ -1,4 +1,4 @@
-"""DNS verdicts in Redis, shared by machines."""
+"""Redis: DNS verdicts that machines share, and the client for whoever else asks it."""
 
 from __future__ import annotations
 
