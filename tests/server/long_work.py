@@ -136,6 +136,14 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+def _state(pid: int) -> str:
+    """Return the letter of proc(5): T where it is stopped, Z where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 @contextmanager
 def held(server: Server, work: Work, kind: str = "scan", **terms: Any) -> Iterator[tuple[str, int]]:
     """Begin work and stop its process in the middle; yield its name and the process id."""
@@ -167,7 +175,8 @@ def _stopped(server: Server, before: list[int]) -> int:
         os.kill(found[0], signal.SIGSTOP)
     except ProcessLookupError:
         return 0
-    return found[0]
+    wait_until(lambda: _state(found[0]) in ("T", "Z", ""))
+    return found[0] if _state(found[0]) == "T" else 0
 
 
 def _go_on(pid: int) -> None:
