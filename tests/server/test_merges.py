@@ -333,6 +333,11 @@ def test_many_are_merged_in_the_background(client: Client) -> None:
     assert done.response.Unpack(answer)
     assert list(answer.merged_ids) == ids[1:]
     assert answer.customer.id == "m0"
+    told = v1.MergeMetadata()
+    assert done.metadata.Unpack(told)
+    assert (told.step, told.share, told.merges) == ("merging", 1, 1)
+    (event,) = client.feed(kinds=[v1.CHANGE_KIND_MERGED])
+    assert (event.change.sequence, list(event.change.merged_ids)) == (answer.sequence, ids[1:])
     assert seen <= {300, 1}
     assert client.unmerge(*ids[1:]).survivor.id == "m0"
     assert sum(len(page) for page in client.pages()) == 300
